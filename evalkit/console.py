@@ -89,4 +89,6 @@ class _Lines:
 
 
 def _describe(facts: dict[str, Any]) -> str:
-    return "  ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items())
+    return "  ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()
+    )

@@ -30,7 +30,9 @@ def load_recipe(cls: type[R], path: str | Path, overrides: Sequence[str] = ()) -
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the recipe: {error}", where=str(path), fix="give the path of a YAML file") from error
+        raise ConfigError(
+            f"cannot read the recipe: {error}", where=str(path), fix="give the path of a YAML file"
+        ) from error
     return parse_recipe(cls, _parse_yaml(text, str(path)), overrides, where=str(path))
 
 
@@ -102,7 +104,9 @@ def _fields_at(cls: type[BaseModel], path: Sequence[str]) -> set[str]:
     """Names of the keys of the section that `path` leads to (list indices and union tags are passed over)."""
     models: list[type[BaseModel]] = [cls]
     for part in path:
-        inner = [m for model in models if part in model.model_fields for m in _models(model.model_fields[part].annotation)]
+        inner = [
+            m for model in models if part in model.model_fields for m in _models(model.model_fields[part].annotation)
+        ]
         models = inner or models
     return {name for model in models for name in model.model_fields}
 

@@ -158,7 +158,9 @@ class RunFolder:
                 )
             return self
         if self.path.is_dir() and any(self.path.iterdir()):
-            raise ConfigError("is not empty and holds no manifest.json", where=str(self.path), fix="choose another folder")
+            raise ConfigError(
+                "is not empty and holds no manifest.json", where=str(self.path), fix="choose another folder"
+            )
         self._write({**environment(), **facts})
         return self
 
