@@ -8,7 +8,7 @@
     ├── SandboxError    the sandbox itself broke; never a verdict          exit 3
     └── TrainingError   training stopped: collapse, NaN, a full disk       exit 3
 
-A failed gate exits with 1, a gate that cannot tell with 4. Every message says what happened, where, and what to do next.
+A failed gate exits with 1, a gate that cannot tell with 4. Every message says what happened, where, what to do next.
 """
 
 from typing import ClassVar

@@ -127,7 +127,7 @@ class Verdict(Record):
 
 
 class Completion(Record):
-    """One answer of a model to one problem: the raw text, and the program extracted from it by the prompting contract."""
+    """One answer of a model to one problem: raw text, and the program made of it by the prompting contract."""
 
     problem_id: str
     sample_index: int

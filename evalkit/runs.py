@@ -49,7 +49,7 @@ def write_jsonl(path: str | Path, records: Iterable[BaseModel]) -> None:
 
 
 def append_jsonl(path: str | Path, records: Iterable[BaseModel]) -> None:
-    """Append records and flush them to the disk. A torn tail of a killed writer is cut off first (see `iterate_jsonl`)."""
+    """Append records and flush them to the disk. The torn tail of a killed writer is cut off first."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def check_schema(manifest: dict[str, Any], where: str) -> None:
 
 
 class RunFolder:
-    """`manifest.json` (what made this), append-only rows, `summary.json` (written last: its presence means finished)."""
+    """`manifest.json` (what made this), append-only rows, `summary.json` (written last: it means finished)."""
 
     def __init__(self, path: str | Path, kind: str, recipe: dict[str, Any]) -> None:
         self.path, self.kind, self.recipe = Path(path), kind, recipe
