@@ -24,7 +24,7 @@ class Tick(Protocol):
 
 
 def run_cli(app: Callable[[], Any]) -> None:
-    """Run a command line. Our errors print as one line and set the exit code; anything else is a bug and a traceback."""
+    """Run a command line. Our errors print one line and set the exit code; anything else is a bug, with a traceback."""
     try:
         app()
     except PotstillError as error:
