@@ -62,7 +62,7 @@ def card(samples: Sequence[Sample], rejects: Sequence[Reject], recipe: dict[str,
         *(f"| {category} | {count} |" for category, count in sorted(categories.items(), key=str)),
         "\n| rejected at | rows |\n|---|---|",
         *(f"| {stage} | {count} |" for stage, count in stages.most_common()),
-        "\nSplits are by normalised solution, not by wording. Rejects are kept in `rejected.jsonl` with stage and reason.",
+        "\nSplits are by normalised solution, not by wording. Rejects stand in `rejected.jsonl` with stage and reason.",
         f"\n## Recipe\n\n```json\n{json.dumps(recipe, indent=2)}\n```\n",
     ]
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from evalkit.extract import extract_json
 from evalkit.normal_form import normal_form
@@ -20,7 +20,7 @@ class TaskAnswer(Record):
     solution: str
     tests: tuple[str, ...]
     imports: str = ""
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_malformed_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"rows\.jsonl, line 3"):
         read_jsonl(path, Row)
     path.write_text('{"id": 1}\n{"id": 1, "idd": 2}\n')
-    with pytest.raises(DataError, match="line 2.*idd"):
+    with pytest.raises(DataError, match=r"line 2.*idd"):
         read_jsonl(path, Row)
 
 

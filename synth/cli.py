@@ -1,0 +1,109 @@
+"""The `synth` command: parses, calls the job, prints."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evalkit.console import run_cli
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+RecipePath = Annotated[Path, typer.Argument(help="Recipe file (YAML).")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value.")]
+Dataset = Annotated[Path, typer.Argument(help="Dataset folder.")]
+
+
+@app.command()
+def generate(recipe: RecipePath, set_: Overrides = None) -> None:
+    """Ask a teacher for tasks, prove each by running it, keep the good ones with their evidence."""
+    from evalkit.recipes import load_recipe
+    from synth.jobs.generate import generate as job
+    from synth.recipe import GenerateRecipe
+
+    loaded = load_recipe(GenerateRecipe, recipe, set_ or ())
+    _print_funnel(job(loaded))
+    typer.echo(f"\n{loaded.output}")
+
+
+@app.command()
+def preview(recipe: RecipePath, set_: Overrides = None, number: Annotated[int, typer.Option("-n")] = 3) -> None:
+    """Show what would be asked, and the first answers parsed, without writing anything."""
+    from evalkit.recipes import load_recipe
+    from synth.jobs.preview import preview as job
+    from synth.recipe import GenerateRecipe
+
+    for text in job(load_recipe(GenerateRecipe, recipe, set_ or ()), number):
+        typer.echo(text)
+
+
+@app.command()
+def stats(dataset: Dataset) -> None:
+    """The funnel of a dataset: asked, kept, rejected by stage, planted flaws and what became of them."""
+    from synth.jobs.stats import stats as job
+
+    _print_funnel(job(dataset))
+
+
+@app.command()
+def show(dataset: Dataset, number: Annotated[int, typer.Option("-n", help="Rows to show.")] = 3) -> None:
+    """Print rows as a reader wants them: the prompt, the solution, the tests, the evidence."""
+    from synth.jobs.show import show as job
+
+    for text in job(dataset, number):
+        typer.echo(text)
+
+
+@app.command()
+def why(dataset: Dataset, id: Annotated[str, typer.Argument(help="Row id, as synth/17.")]) -> None:
+    """Why a row was kept or rejected."""
+    from synth.jobs.why import why as job
+
+    typer.echo(job(dataset, id))
+
+
+@app.command()
+def verify(dataset: Dataset, slots: Annotated[int | None, typer.Option(help="Programs at a time.")] = None) -> None:
+    """Prove every kept row again on this machine: solutions pass, stubs fail. Exit code 1 where one does not."""
+    from synth.jobs.verify import verify as job
+
+    failed = job(dataset, slots)
+    for line in failed:
+        typer.echo(line)
+    if failed:
+        raise typer.Exit(1)
+    typer.echo("every row proven again")
+
+
+@app.command("serve-teacher")
+def serve_teacher(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8811,
+    flaws: Annotated[float, typer.Option(help="Share of flawed answers.")] = 0.1,
+    seed: int = 0,
+) -> None:
+    """Serve the built-in teacher behind the OpenAI interface. It is a stand-in for a teacher, made of a grammar."""
+    from synth.jobs.serve_teacher import serve_teacher as job
+
+    job(port=port, flaws=flaws, seed=seed)
+
+
+def _print_funnel(summary: dict[str, Any]) -> None:
+    typer.echo(f"asked {summary['asked']}, kept {summary['kept']} ({summary['solutions']} distinct solutions)")
+    for split, count in summary["splits"].items():
+        typer.echo(f"  {split:<12} {count}")
+    for stage, count in summary["rejected"].items():
+        typer.echo(f"  rejected at {stage:<14} {count}")
+    usd = summary["usd"]
+    typer.echo(
+        "  cost         "
+        + ("unknown" if usd is None else f"${usd:.4f}, ${summary['usd_per_kept'] or 0:.6f} per kept row")
+    )
+    if summary["planted"]:
+        typer.echo("  flaws planted by the built-in teacher, and how many of them were rejected:")
+        for kind, found in summary["planted"].items():
+            at = ", ".join(f"{stage} {count}" for stage, count in found["at"].items())
+            typer.echo(f"    {kind:<22} {found['rejected']:>5} of {found['planted']:<5} {at}")
+
+
+def main() -> None:
+    run_cli(app)
