@@ -51,7 +51,7 @@ class _Normaliser(ast.NodeTransformer):
             node.returns = None
         return self.generic_visit(node)
 
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _definition  # noqa: N815  # names fixed by ast
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _definition  # names fixed by ast
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
         return ast.arg(arg=self._name(node.arg), annotation=None)

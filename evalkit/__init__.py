@@ -1,0 +1,1 @@
+"""Says what a code model can really do: problems, programs, verdicts, models, statistics."""
