@@ -1,1 +1,1 @@
-"""Trains small students on proven data. The only package that knows torch, trl and peft."""
+"""distill: trains small students on a dataset folder. The only home of torch, trl and peft; nothing heavy at import."""

@@ -1,0 +1,81 @@
+"""The command line: parses, calls a job, prints. Nothing heavy is imported before a job runs."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalkit.console import run_cli
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. loss.alpha=0.5")
+]
+
+
+@app.callback()
+def potstill() -> None:
+    """Train small students: a tokenizer, supervised fine-tuning, LoRA, logit distillation."""
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@app.command()
+def train(recipe: Path, overrides: Overrides = None) -> None:
+    """Train from a recipe. Run again to resume; a finished run returns at once."""
+    from distill.recipe import TrainRecipe
+    from evalkit.recipes import load_recipe
+
+    loaded = load_recipe(TrainRecipe, recipe, overrides or ())
+    from distill.jobs.train import train as job
+
+    summary = job(loaded)
+    summary.pop("log", None)
+    typer.echo(json.dumps(summary, indent=2))
+
+
+@app.command()
+def tokenizer(
+    dataset: Path,
+    out: Annotated[Path, typer.Option(help="Folder to write")],
+    vocab_size: Annotated[int, typer.Option(min=270, help="Tokens, bytes and special ones included")] = 1024,
+) -> None:
+    """Train a byte-level BPE tokenizer on a dataset folder."""
+    from distill.jobs.tokenizer import tokenizer as job
+
+    manifest = job(dataset, vocab_size, out)
+    typer.echo(f"{out}: {manifest['vocab_size']} tokens, {manifest['bytes_per_token']} bytes per token")
+
+
+@app.command()
+def runs(folder: Path) -> None:
+    """Compare the training runs below a folder."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from distill.jobs.runs import COLUMNS
+    from distill.jobs.runs import runs as job
+
+    table = Table(*COLUMNS)
+    for row in job(folder):
+        table.add_row(*("" if row.get(key) is None else str(row[key]) for key in COLUMNS))
+    Console().print(table)
+
+
+@app.command()
+def export(run: Path, out: Annotated[Path, typer.Option(help="Folder to write")]) -> None:
+    """Write the model of a finished run as a folder to give away: adapters merged, safetensors, card."""
+    from distill.jobs.export import export as job
+
+    typer.echo(str(job(run, out)))
+
+
+def main() -> None:
+    run_cli(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The collapse guard: has the student begun to repeat itself?
+
+A completion is collapsed when it is empty, one token over and over, a loop such as "return return" or "def def", or
+mostly the same few words. Judged on text alone, so it needs no sandbox.
+"""
+
+import re
+from collections.abc import Sequence
+
+from distill.recipe import GuardPart
+from evalkit.errors import TrainingError
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_LOOP = re.compile(r"\b(return|def|class|if|for|in|import|not|and|or)(\s+\1\b)+")
+
+
+def is_collapsed(text: str, *, tail: int = 40) -> bool:
+    """Empty, a keyword loop, or more than `tail` words of which the last `tail` hold at most four different ones."""
+    words = _WORD.findall(text)
+    if not words:
+        return True
+    if _LOOP.search(text):
+        return True
+    if len(words) >= 4 and len(set(words)) == 1:
+        return True
+    return len(words) > tail and len(set(words[-tail:])) <= 4
+
+
+def collapsed_share(texts: Sequence[str]) -> float | None:
+    """Share of collapsed completions; None where there are none."""
+    return sum(map(is_collapsed, texts)) / len(texts) if texts else None
+
+
+class Guard:
+    """Counts collapsed evaluations in a row. `judge` gives a warning, or raises TrainingError at the limit."""
+
+    def __init__(self, part: GuardPart) -> None:
+        self.part, self.in_a_row = part, 0
+
+    def judge(self, step: int, share: float | None) -> str | None:
+        if not self.part.enabled or share is None or step <= self.part.warmup:
+            return None
+        if share < self.part.share:
+            self.in_a_row = 0
+            return None
+        self.in_a_row += 1
+        what = f"{share:.0%} of the completions at step {step} are collapsed (empty or repeating)"
+        if self.in_a_row >= self.part.patience:
+            raise TrainingError(
+                f"training stopped: {what}, {self.in_a_row} evaluations in a row",
+                fix="the last healthy weights are kept in best/; lower the learning rate or look at the data",
+            )
+        return f"{what}; training stops if this goes on"

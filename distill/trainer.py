@@ -1,0 +1,110 @@
+"""Logit distillation on given data: transformers' Trainer with our loss on hidden states.
+
+Each step: hidden states of the student, hidden states of the teacher, the positions that carry a label, tiled loss.
+Normalised by the sum of the weights of all labelled tokens over all processes and accumulation steps.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+
+from distill.data import IGNORE
+from distill.losses import Head, LossSpec, LossSums, tiled_loss
+
+
+def head_of(model: Any) -> Head:
+    """The head of a causal language model, of a PEFT model too (an adapted head is merged differentiably)."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    module, softcap = base.get_output_embeddings(), getattr(base.config, "final_logit_softcapping", None)
+    weight = module.weight
+    if hasattr(module, "lora_A"):
+        for name in module.active_adapters:
+            weight = weight + module.get_delta_weight(name)
+    return Head(weight, getattr(module, "bias", None), softcap)
+
+
+def hidden_states(model: Any, input_ids: Tensor) -> Tensor:
+    """Final hidden states [B, T, H], after the last norm: what the head reads. Through the wrapper where there is one.
+
+    A model wrapped for several processes must be called as a whole, or its gradients are not exchanged; then the head
+    is asked for one position only.
+    """
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        output = model(input_ids=input_ids, output_hidden_states=True, use_cache=False, logits_to_keep=1)
+        return output.hidden_states[-1]
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return base.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+
+
+def labelled(hidden: Tensor, where: Tensor) -> Tensor:
+    """Rows of hidden [B, T, H] at the flat positions `where`, [N, H]."""
+    return hidden.reshape(-1, hidden.shape[-1]).index_select(0, where)
+
+
+def targets(labels: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Of labels [B, T]: flat positions whose next token is learned, those tokens, their row's weight; each [N]."""
+    shifted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORE).reshape(-1)
+    where = torch.nonzero(shifted != IGNORE).squeeze(1)
+    per_row = weights if weights is not None else torch.ones(labels.shape[0], device=labels.device)
+    return where, shifted[where], per_row[where // labels.shape[1]]
+
+
+def total_weight(batches: list[Any]) -> Tensor:
+    """Sum of weights of all labelled tokens of some batches."""
+    return torch.stack([targets(batch["labels"], batch.get("weights"))[2].sum() for batch in batches]).sum()
+
+
+class GlobalTokens:
+    """Mixin for a Trainer: losses are sums, divided by the weight of all tokens of the step on all processes."""
+
+    loss_is_scaled_for_ga = True
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | None]:
+        batches, _ = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
+        if not batches:
+            return batches, None
+        local = total_weight(batches).to(self.args.device)  # type: ignore[attr-defined]
+        return batches, self.accelerator.gather(local).sum()  # type: ignore[attr-defined]
+
+    def scaled(self, loss: Tensor, inputs: dict[str, Any], total: Tensor | None) -> Tensor:
+        """A local sum as a share of the global mean; times the processes, because their gradients are averaged."""
+        if total is None:
+            total = self.accelerator.gather(total_weight([inputs])).sum()  # type: ignore[attr-defined]
+        processes: int = self.accelerator.num_processes  # type: ignore[attr-defined]
+        return loss / total * processes
+
+
+class DistillTrainer(GlobalTokens, Trainer):
+    """Trainer whose loss is alpha * CE + (1 - alpha) * T^2 * D(teacher || student) on completion tokens."""
+
+    def __init__(self, *args: Any, teacher: Any, spec: LossSpec, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spec = spec
+        self.teacher = None
+        if spec.alpha < 1:
+            self.teacher = teacher.to(self.args.device).eval().requires_grad_(False)
+        self.last_sums: LossSums | None = None
+        """Sums of the last step, per weight: for the log."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        ids = inputs["input_ids"]
+        where, labels, weights = targets(inputs["labels"], inputs.get("weights"))
+        teacher = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                teacher = (labelled(hidden_states(self.teacher, ids), where), head_of(self.teacher))
+        hidden = labelled(hidden_states(model, ids), where)
+        sums = tiled_loss(hidden, head_of(self.model), labels, weights, self.spec, teacher)
+        local = weights.sum()
+        self.last_sums = LossSums(sums.loss.detach() / local, sums.ce / local, sums.divergence / local)
+        loss = self.scaled(sums.loss, inputs, num_items_in_batch)
+        return (loss, {}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self.last_sums is not None and "loss" in logs:
+            logs = {**logs, "ce": self.last_sums.ce.item(), "divergence": self.last_sums.divergence.item()}
+        super().log(logs, start_time)

@@ -1,0 +1,118 @@
+"""Whole runs on forty toy rows: sft, kd, lora; the products load with plain transformers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill.recipe import TrainRecipe
+from evalkit.recipes import parse_recipe
+
+TINY = {"layers": 1, "hidden": 16, "heads": 2}
+FEW = {"max_steps": 4, "per_device_train_batch_size": 4, "save_steps": 2, "logging_steps": 1}
+
+
+def recipe(toy: Path, output: Path, **sections: object) -> TrainRecipe:
+    base = {
+        "method": "sft",
+        "student": TINY,
+        "tokenizer": {"vocab_size": 300},
+        "data": {"folder": str(toy)},
+        "output": str(output),
+        "eval": {"samples": 0},
+        "training": FEW,
+    }
+    return parse_recipe(TrainRecipe, base | sections)
+
+
+@pytest.fixture(scope="module")
+def base(toy_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from distill.jobs.train import train
+
+    output = tmp_path_factory.mktemp("runs") / "base"
+    train(recipe(toy_dataset, output))
+    return output
+
+
+def test_sft_writes_a_folder_that_plain_transformers_load(base: Path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(base / "model"),
+        AutoTokenizer.from_pretrained(base / "model"),
+    )
+    assert model.config.vocab_size == len(tokenizer)
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    manifest = json.loads((base / "model" / "manifest.json").read_text())
+    assert {"recipe_digest", "data_fingerprint", "prompting", "git", "versions", "rows"} <= set(manifest)
+    summary = json.loads((base / "summary.json").read_text())
+    assert summary["steps"] == 4
+    assert summary["log"][-1]["loss"] < summary["log"][0]["loss"]
+
+
+def test_a_finished_run_returns_at_once_and_another_recipe_is_refused(base: Path, toy_dataset: Path):
+    from distill.jobs.train import train
+    from evalkit.errors import ConfigError
+
+    before = (base / "model" / "model.safetensors").stat().st_mtime_ns
+    assert train(recipe(toy_dataset, base))["steps"] == 4
+    assert (base / "model" / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="training.max_steps"):
+        train(recipe(toy_dataset, base, training=FEW | {"max_steps": 5}))
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "jsd"])
+def test_kd(base: Path, toy_dataset: Path, tmp_path: Path, divergence: str):
+    from distill.jobs.train import train
+
+    made = recipe(
+        toy_dataset,
+        tmp_path / "kd",
+        method="kd",
+        teacher=str(base / "model"),
+        tokenizer={},
+        loss={"alpha": 0.2, "temperature": 2.0, "divergence": divergence},
+    )
+    summary = train(made)
+    assert summary["log"][-1]["ce"] > 0
+    assert json.loads((tmp_path / "kd/model/manifest.json").read_text())["teacher_fingerprint"]
+
+
+@pytest.mark.parametrize("method", ["sft", "kd"])
+def test_lora_moves_only_the_adapter_and_ships_merged(base: Path, toy_dataset: Path, tmp_path: Path, method: str):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from distill.jobs.train import train
+
+    extra = {"teacher": str(base / "model")} if method == "kd" else {}
+    made = recipe(
+        toy_dataset,
+        tmp_path / "lora",
+        method=method,
+        student={"path": str(base / "model")},
+        tokenizer={},
+        lora={"r": 2, "alpha": 4},
+        loss={"alpha": 0.5},
+        **extra,
+    )
+    train(made)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "lora" / "model")
+    plain = AutoModelForCausalLM.from_pretrained(base / "model")
+    adapted = PeftModel.from_pretrained(plain, str(tmp_path / "lora" / "adapter"))
+    ids = torch.arange(3, 12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(input_ids=ids).logits, merged(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
+        with adapted.disable_adapter():
+            assert not torch.equal(adapted(input_ids=ids).logits, merged(input_ids=ids).logits)
+
+
+def test_unknown_and_reserved_training_arguments_are_refused(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+    from evalkit.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
+        train(recipe(toy_dataset, tmp_path / "a", training={"learning_rat": 1}))
+    with pytest.raises(ConfigError, match=r"eval\.every"):
+        train(recipe(toy_dataset, tmp_path / "b", training={"eval_steps": 1}))
