@@ -1,4 +1,4 @@
-"""The checkpoint folder: weights that plain transformers load, tokenizer, prompting contract, and where it came from."""
+"""The checkpoint folder: weights that plain transformers load, tokenizer, prompting contract, and their origin."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def keep_weights(model: Any, folder: Path) -> None:
 
 
 def write_model(model: Any, tokenizer: Any, prompting: Prompting, facts: dict[str, Any], folder: Path) -> None:
-    """A complete model folder. The generation settings stop at end-of-text and are greedy, as the student is measured."""
+    """A complete model folder. Its generation settings are greedy and stop at end-of-text, as it is measured."""
     from transformers import GenerationConfig
 
     model.generation_config = GenerationConfig(

@@ -117,7 +117,8 @@ def order(lengths: Sequence[int], *, batch: int, batches: int, seed: int, window
     Within an epoch rows are shuffled, cut into windows of `window` batches, sorted by length inside each, cut into
     batches, and the batches shuffled. The last, short batch of an epoch is filled from the next one.
     """
-    rng, indices = random.Random(seed), []
+    rng = random.Random(seed)
+    indices: list[int] = []
     carry: list[int] = []
     while len(indices) < batch * batches:
         epoch = list(range(len(lengths)))

@@ -52,7 +52,7 @@ class DataPart(Recipe):
     folder: str
     categories: list[str] | None = None
     """Only these categories (all where null)."""
-    exclude_categories: list[str] = []
+    exclude_categories: list[str] = Field(default_factory=list)
     limit: int | None = Field(None, ge=1)
     """Only the first rows that pass the filter above."""
     max_length: int = Field(256, ge=8)
@@ -86,7 +86,7 @@ class EvalPart(Recipe):
 
     every: int | None = Field(None, ge=1)
     """Steps between evaluations; null: only at the end."""
-    suites: list[str] = []
+    suites: list[str] = Field(default_factory=list)
     """Suites that are only reported (mini_humaneval, ...). The checkpoint is chosen on the validation split."""
     samples: int = Field(100, ge=0)
     """Problems of the validation split (the first ones); 0 turns validation off and the last weights are kept."""
@@ -118,7 +118,7 @@ class TrainRecipe(Recipe):
     loss: LossPart = LossPart()
     eval: EvalPart = EvalPart()
     guard: GuardPart = GuardPart()
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     """Arguments of transformers.TrainingArguments (method sft: trl.SFTConfig) by their own names."""
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Any
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'].rstrip() }}{% endfor %}"
-"""The student continues source text, by the chat route too: what the user wrote is the prompt, without a last newline."""
+"""The student continues source text by the chat route too: the prompt is what the user wrote, last newline off."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:

@@ -4,8 +4,8 @@ With s, t the logits divided by the temperature, p = softmax(s), q = softmax(t),
 
     dD/ds = c - p * sum(c)          c = p * dD/dp   (elementwise; constants added to dD/dp cancel)
 
-so a divergence is two tiles: its terms v (D = sum of v over the vocabulary) and c. Both are sums over the vocabulary
-and can be had tile by tile. MSE is on the logits themselves: D = mean of (s - t)^2, so that T^2 * D does not depend on T.
+so a divergence is two tiles: its terms v (D = sum of v over the vocabulary) and c. Both sum over the vocabulary and
+can be had tile by tile. MSE is on the logits: D = mean of (s - t)^2, so that T^2 * D does not depend on T.
 
     forward_kl   KL(q || p)                                 c = -q
     reverse_kl   KL(p || q)                                 c = p (log p - log q)
@@ -28,7 +28,7 @@ Terms = Callable[["Tensor", "Tensor", float], "tuple[Tensor, Tensor]"]
 
 @dataclass(frozen=True)
 class Divergence:
-    """`terms(log p, log q, beta)` gives v and c. With `on_logits` it is given s and t, and c is the gradient times V."""
+    """`terms(log p, log q, beta)` gives v and c. With `on_logits` it is given s and t; c is the gradient times V."""
 
     name: str
     terms: Terms

@@ -4,22 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from toy import toy_problem
 
-from evalkit.records import SCHEMA_VERSION, Problem
-
-
-def toy_problem(i: int) -> Problem:
-    op, word = [("+", "sum"), ("-", "difference"), ("*", "product")][i % 3]
-    prompt = f'def {word}_{i}(a, b):\n    """Return the {word} of a and b, plus {i}."""'
-    return Problem(
-        id=f"toy/{i}",
-        suite="toy",
-        prompt=prompt,
-        entry_point=f"{word}_{i}",
-        tests=(f"assert {word}_{i}(3, 2) == {eval(f'3 {op} 2')} + {i}",),
-        solution=f"{prompt}\n    return a {op} b + {i}\n",
-        category=["arithmetic", "lists"][i % 2],
-    )
+from evalkit.records import SCHEMA_VERSION
 
 
 @pytest.fixture(scope="session")

@@ -4,25 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-
-from distill.recipe import TrainRecipe
-from evalkit.recipes import parse_recipe
-
-TINY = {"layers": 1, "hidden": 16, "heads": 2}
-FEW = {"max_steps": 4, "per_device_train_batch_size": 4, "save_steps": 2, "logging_steps": 1}
-
-
-def recipe(toy: Path, output: Path, **sections: object) -> TrainRecipe:
-    base = {
-        "method": "sft",
-        "student": TINY,
-        "tokenizer": {"vocab_size": 300},
-        "data": {"folder": str(toy)},
-        "output": str(output),
-        "eval": {"samples": 0},
-        "training": FEW,
-    }
-    return parse_recipe(TrainRecipe, base | sections)
+from toy import FEW
+from toy import toy_recipe as recipe
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +40,7 @@ def test_a_finished_run_returns_at_once_and_another_recipe_is_refused(base: Path
     before = (base / "model" / "model.safetensors").stat().st_mtime_ns
     assert train(recipe(toy_dataset, base))["steps"] == 4
     assert (base / "model" / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="training.max_steps"):
+    with pytest.raises(ConfigError, match=r"training\.max_steps"):
         train(recipe(toy_dataset, base, training=FEW | {"max_steps": 5}))
 
 

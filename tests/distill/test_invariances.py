@@ -1,0 +1,194 @@
+"""What must not change the gradient: how a batch is cut, padded, or wrapped; and what a killed run ends with."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy import toy_recipe as recipe
+from transformers import TrainerCallback
+
+from distill.data import Padded
+from distill.losses import LossSpec
+from distill.recipe import StudentPart
+from distill.students import new_student, shape_of
+from distill.tokenizer import train_tokenizer
+
+VOCAB = 259
+"""Bytes and three special tokens: what a tokenizer has at least."""
+
+
+class Catch(TrainerCallback):
+    """Keeps the gradient of the first optimizer step."""
+
+    grads: dict[str, torch.Tensor]
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        named = kwargs["model"].named_parameters()
+        self.grads = {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+
+def rows(n: int = 8) -> list[dict[str, Any]]:
+    g = torch.Generator().manual_seed(0)
+    made = []
+    for i in range(n):
+        ids = torch.randint(3, VOCAB, (5 + 3 * i,), generator=g).tolist()
+        made.append({"input_ids": ids, "labels": [-100] * (2 + i) + ids[2 + i :], "weight": 0.5 + i % 3})
+    return made
+
+
+class Wider(Padded):
+    """Pads every batch by nine positions more than it needs."""
+
+    def __call__(self, batch: Any) -> dict[str, Any]:
+        made = super().__call__(batch)
+        made["input_ids"] = torch.nn.functional.pad(made["input_ids"], (0, 9), value=self.pad_id)
+        made["labels"] = torch.nn.functional.pad(made["labels"], (0, 9), value=-100)
+        return made
+
+
+def gradient(method: str, tmp_path: Path, *, accumulation: int = 1, collator: type[Padded] = Padded) -> dict[str, Any]:
+    import datasets
+
+    tokenizer = train_tokenizer(["def f(): return 1"] * 3, VOCAB)
+    student = new_student(shape_of(StudentPart(layers=2, hidden=16, heads=2)), tokenizer, max_length=64, seed=1)
+    common = {
+        "output_dir": str(tmp_path),
+        "max_steps": 1,
+        "per_device_train_batch_size": 8 // accumulation,
+        "gradient_accumulation_steps": accumulation,
+        "train_sampling_strategy": "sequential",
+        "remove_unused_columns": False,
+        "max_grad_norm": 0.0,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+    parts = {"train_dataset": datasets.Dataset.from_list(rows()), "data_collator": collator(0)}
+    catch = Catch()
+    if method == "kd":
+        from transformers import TrainingArguments
+
+        from distill.trainer import DistillTrainer
+
+        teacher = new_student(shape_of(StudentPart(layers=1, hidden=24, heads=2)), tokenizer, max_length=64, seed=2)
+        spec = LossSpec(len(tokenizer), 0.3, 2.0, "jsd")
+        trainer: Any = DistillTrainer(
+            model=student, args=TrainingArguments(**common), teacher=teacher, spec=spec, callbacks=[catch], **parts
+        )
+    else:
+        from trl import SFTConfig
+
+        from distill.sft import PlainSFT
+
+        args = SFTConfig(dataset_kwargs={"skip_prepare_dataset": True}, activation_checkpointing=False, **common)
+        trainer = PlainSFT(model=student, args=args, processing_class=tokenizer, callbacks=[catch], **parts)
+    trainer.train()
+    return catch.grads
+
+
+def gap(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Relative distance of two gradients, taken as one long vector."""
+    assert one.keys() == other.keys()
+    far = sum((one[k] - other[k]).double().square().sum() for k in one)
+    return float((far / sum(one[k].double().square().sum() for k in one)).sqrt())
+
+
+@pytest.mark.parametrize("method", ["sft", "kd"])
+def test_gradients_do_not_depend_on_accumulation_or_padding(method: str, tmp_path: Path):
+    whole = gradient(method, tmp_path)
+    assert gap(whole, gradient(method, tmp_path, accumulation=8)) < 1e-6
+    assert gap(whole, gradient(method, tmp_path, collator=Wider)) < 1e-6
+
+
+def test_sft_gradient_is_the_weighted_mean_over_tokens(tmp_path: Path):
+    """The contract of distill/sft.py: what TRL's patched forward would give, from a plain model and plain autograd."""
+    tokenizer = train_tokenizer(["def f(): return 1"] * 3, VOCAB)
+    model = new_student(shape_of(StudentPart(layers=2, hidden=16, heads=2)), tokenizer, max_length=64, seed=1)
+    losses, total = [], 0.0
+    for row in rows():
+        logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+        labels = torch.tensor(row["labels"][1:])
+        each = torch.nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=-100)
+        losses.append(each * row["weight"])
+        total += row["weight"] * int((labels != -100).sum())
+    (sum(losses) / total).backward()
+    expected = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert gap(expected, gradient("sft", tmp_path)) < 1e-6
+
+
+def test_trl_leaves_no_patched_forward(tmp_path: Path):
+    """A copy of a model with TRL's patch would run the original's weights."""
+    import datasets
+    from trl import SFTConfig
+
+    from distill.sft import PlainSFT
+
+    tokenizer = train_tokenizer(["def f(): return 1"] * 3, VOCAB)
+    model = new_student(shape_of(StudentPart(layers=1, hidden=16, heads=2)), tokenizer, max_length=64, seed=1)
+    args = SFTConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    PlainSFT(model=model, args=args, train_dataset=datasets.Dataset.from_list(rows()), processing_class=tokenizer)
+    assert "forward" not in vars(model)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[4])
+from toy import toy_recipe as recipe
+from distill.callbacks import Show
+from distill.jobs.train import train
+from pathlib import Path
+
+plain = Show.on_step_end
+def deadly(self, args, state, control, **kwargs):
+    plain(self, args, state, control, **kwargs)
+    if state.global_step == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+Show.on_step_end = deadly
+train(recipe(Path(sys.argv[1]), Path(sys.argv[2]), training=TRAINING))
+"""
+
+TRAINING = {
+    "max_steps": 24,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "save_steps": 5,
+    "logging_steps": 1,
+    "adam_beta2": 0.99,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [3, 13, 20])
+def test_a_killed_run_ends_bit_equal(toy_dataset: Path, tmp_path: Path, step: int):
+    from distill.jobs.train import train
+
+    train(recipe(toy_dataset, tmp_path / "whole", training=TRAINING))
+    script = KILLED.replace("TRAINING", repr(TRAINING))
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        str(toy_dataset),
+        str(tmp_path / "cut"),
+        str(step),
+        str(Path(__file__).parent),
+    ]
+    killed = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "cut" / "summary.json").exists()
+    train(recipe(toy_dataset, tmp_path / "cut", training=TRAINING))
+    whole, cut = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == cut.read_bytes()
