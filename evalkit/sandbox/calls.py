@@ -1,0 +1,68 @@
+"""Recorded calls: which tests are `assert f(arguments) == value` with plain data, and whether the answers are right.
+
+Such tests need no interpreter of their own: the arguments go in, the answers come out, and the comparison happens here,
+on exact built-ins that were rebuilt from data.
+"""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+MAX_TEST = 200_000
+
+
+@dataclass(frozen=True)
+class Call:
+    """One assertion: arguments to call with, and what must hold of the answer."""
+
+    source: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    holds: Callable[[Any], bool]
+
+
+@lru_cache(maxsize=4096)
+def recorded_calls(tests: tuple[str, ...], entry_point: str) -> tuple[Call, ...] | None:
+    """The calls of these tests, or None where one of them is something else."""
+    if not tests or sum(map(len, tests)) > MAX_TEST:
+        return None
+    calls = [_recorded_call(test, entry_point) for test in tests]
+    return None if any(call is None for call in calls) else tuple(call for call in calls if call)
+
+
+def _recorded_call(test: str, entry_point: str) -> Call | None:
+    try:
+        statements = ast.parse(test).body
+        if len(statements) != 1 or not isinstance(statements[0], ast.Assert):
+            return None
+        return _read(statements[0].test, test.strip(), entry_point)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+
+
+def _read(node: ast.expr, source: str, entry_point: str) -> Call | None:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return _call(node.operand, source, entry_point, lambda answer: not answer)
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        expected = ast.literal_eval(node.comparators[0])
+        operator = node.ops[0]
+        if isinstance(operator, ast.Eq):
+            return _call(node.left, source, entry_point, lambda answer: bool(answer == expected))
+        if isinstance(operator, ast.NotEq):
+            return _call(node.left, source, entry_point, lambda answer: bool(answer != expected))
+        if isinstance(operator, ast.Is) and (expected is None or isinstance(expected, bool)):
+            return _call(node.left, source, entry_point, lambda answer: answer is expected)
+        return None
+    return _call(node, source, entry_point, bool)
+
+
+def _call(node: ast.expr, source: str, entry_point: str, holds: Callable[[Any], bool]) -> Call | None:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point):
+        return None
+    if any(keyword.arg is None for keyword in node.keywords):
+        return None
+    args = [ast.literal_eval(argument) for argument in node.args]
+    kwargs = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+    return Call(source, args, kwargs, holds)

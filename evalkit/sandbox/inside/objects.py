@@ -1,0 +1,86 @@
+"""The candidate's side of split judging: operations on its names and objects, by request of the tester."""
+
+import itertools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from .codec import decode, encode
+
+MAX_HANDLES = 100_000
+CHUNK = 64
+"""Items of an iterator sent at a time: drawn lazily, as the tester asks."""
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    name: getattr(operator, name)
+    for name in (
+        "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift eq ne lt le gt ge neg pos invert abs"
+    ).split()
+} | {"len": len, "bool": bool, "str": str, "repr": repr, "hash": hash, "getitem": operator.getitem}
+
+
+class Objects:
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names = names
+        self.held: list[Any] = []
+        self.numbers: dict[int, int] = {}
+
+    def hold(self, value: Any) -> int:
+        if id(value) not in self.numbers:
+            if len(self.held) >= MAX_HANDLES:
+                raise MemoryError("too many objects held for the test")
+            self.held.append(value)
+            self.numbers[id(value)] = len(self.held) - 1
+        return self.numbers[id(value)]
+
+    def exceptions(self) -> dict[str, list[str]]:
+        """Exception classes that the program defines, with the names of their bases."""
+        return {
+            name: [base.__name__ for base in value.__mro__[1:]]
+            for name, value in self.names.items()
+            if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == "__main__"
+        }
+
+    def perform(self, action: str, target: Any, args: Any, kwargs: Any) -> list[Any]:
+        """Do one operation; returns ['ok', value, arguments as they are now or null]."""
+        args = decode(args, self.held.__getitem__)
+        kwargs = decode(kwargs, self.held.__getitem__)
+        before = self._snapshot(args) if action in ("name", "method") else None
+        value = self._apply(action, target, args, kwargs)
+        after = self._snapshot(args) if before is not None else None
+        return ["ok", encode(value, self.hold), after if after != before else None]
+
+    def _snapshot(self, args: Any) -> Any:
+        if not any(type(arg) in (list, dict, set, bytearray) for arg in args):
+            return None
+        return [encode(arg, self.hold) for arg in args]
+
+    def _apply(self, action: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if action == "name":
+            return self.names[target](*args, **kwargs)
+        if action == "value":
+            return self.names[target]
+        if action == "method":
+            held, name = target
+            return getattr(self.held[held], name)(*args, **kwargs)
+        if action == "call":
+            return self.held[target](*args, **kwargs)
+        if action == "get":
+            held, name = target
+            return getattr(self.held[held], name)
+        if action == "set":
+            held, name = target
+            setattr(self.held[held], name, *args)
+            return None
+        if action == "setitem":
+            self.held[target][args[0]] = args[1]
+            return None
+        if action == "class_of":
+            return type(self.held[target]).__name__
+        if action == "isinstance":
+            return isinstance(self.held[target], self.names[args[0]])
+        if action == "iter":
+            return [self.hold(iter(self.held[target]))]
+        if action == "next":
+            return list(itertools.islice(self.held[target], CHUNK))
+        return OPERATORS[action](self.held[target], *args)

@@ -1,0 +1,96 @@
+"""What a forked child does: answer recorded calls, serve a tester's calls, or be the tester.
+
+The first frame on its socket (marshal, from the driver) says which. A candidate's process never holds a test, an
+expected value or a verdict: there is nothing in it to steal or forge.
+"""
+
+import marshal
+import os
+from typing import Any
+
+from . import wire
+from .codec import NotData, decode, encode
+from .objects import Objects
+from .tester import judge
+
+Job = dict[str, Any]
+
+
+def run(fds: list[int]) -> None:
+    job: Job = marshal.loads(wire.read(fds[0]))
+    for name, text in job.get("files", {}).items():
+        with open(name, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+    ROLES[job["role"]](job, fds)
+
+
+def load(job: Job) -> tuple[dict[str, Any], list[Any] | None]:
+    """Run the program's own text. Returns its names, and the failure if it did not get through."""
+    names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    try:
+        code = compile(job["program"], "<program>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        return {}, ["syntax", type(error).__name__, str(error)[:200]]
+    try:
+        exec(code, names)
+    except BaseException as error:
+        return {}, failure(error)
+    return names, None
+
+
+def failure(error: BaseException) -> list[Any]:
+    """How an exception crosses: class name, text, the names of its bases."""
+    try:
+        text = str(error)[:500]
+    except BaseException:
+        text = ""
+    bases = [base.__name__ for base in type(error).__mro__[1:] if isinstance(base.__name__, str)]
+    return ["raise", type(error).__name__, text.encode("utf-8", "replace").decode(), bases]
+
+
+def answer_calls(job: Job, fds: list[int]) -> None:
+    """Recorded arguments in, answers out: ['ok', value], or a failure, which ends the list."""
+    names, failed = load(job)
+    answers: list[Any] = []
+    if failed is None and not callable(names.get(job["entry"])):
+        failed = ["missing"]
+    for args, kwargs in job["calls"] if failed is None else ():
+        try:
+            answers.append(["ok", encode(names[job["entry"]](*decode(args), **decode(kwargs)))])
+        except NotData as error:
+            answers.append(["object", str(error)])
+        except BaseException as error:
+            failed = failure(error)
+            break
+    wire.send(fds[0], answers + ([failed] if failed else []))
+
+
+def serve_candidate(job: Job, fds: list[int]) -> None:
+    """Answer a tester's operations on the program's names and on objects it was given handles of."""
+    names, failed = load(job)
+    if failed is None and not (callable(names.get(job["entry"])) or not job["entry"]):
+        failed = ["missing"]
+    objects = Objects(names)
+    wire.send(fds[1], ["loaded", failed, objects.exceptions() if failed is None else {}])
+    wire.send(fds[0], ["loaded", failed])
+    while True:
+        try:
+            request = wire.receive(fds[1])
+        except (EOFError, OSError):
+            return
+        try:
+            reply = objects.perform(*request)
+        except BaseException as error:
+            reply = failure(error)
+        wire.send(fds[1], reply)
+
+
+ROLES = {"calls": answer_calls, "candidate": serve_candidate, "tester": judge}
+
+
+def warm_up() -> None:
+    """Touch what every child will touch, once, before any is forked."""
+    marshal.loads(marshal.dumps({"a": [1]}))
+    decode(encode({"a": (1, {2}, [3.5])}))
+    exec(compile("def f(x):\n    return [x for x in range(x)]\nf(3)", "<warm>", "exec"), {})
+    os.getpid()

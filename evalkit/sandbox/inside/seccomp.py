@@ -1,0 +1,106 @@
+"""Seccomp filters, assembled by hand: an allow-list for the zygote, a second short one that takes the rest from a child.
+
+Order of the allow-list: wrong architecture and x32 kill; calls with argument checks; the allowed; the refused (EPERM);
+everything else ENOSYS. A filter is inherited and can only be narrowed.
+"""
+
+import ctypes
+import errno
+import os
+import struct
+
+from . import syscalls as sys_
+
+Instruction = tuple[int, int, int, int]
+
+LOAD, EQUAL, AT_LEAST, ANY_BIT, JUMP, RETURN = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
+ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+EPERM = ERRNO | errno.EPERM
+ENOSYS = ERRNO | errno.ENOSYS
+OWN_PID = 0x7FFFFFF0
+"""Stands in an assembled filter for the pid of the process that installs it."""
+
+CLONE_THREAD = 0x10000
+_HEAD: list[Instruction] = [
+    (LOAD, 0, 0, 4),
+    (EQUAL, 1, 0, sys_.AUDIT_ARCH_X86_64),
+    (RETURN, 0, 0, KILL_PROCESS),
+    (LOAD, 0, 0, 0),
+    (AT_LEAST, 0, 1, sys_.X32_BIT),
+    (RETURN, 0, 0, KILL_PROCESS),
+]
+
+
+def _when_in(argument: int, values: tuple[int, ...]) -> list[Instruction]:
+    """Allow where the low word of the argument is one of `values`, else EPERM."""
+    last = len(values) - 1
+    tests = [(EQUAL, last - i, 1 if i == last else 0, value) for i, value in enumerate(values)]
+    return [(LOAD, 0, 0, 16 + 8 * argument), *tests, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, EPERM)]
+
+
+def _when_zero(argument: int) -> list[Instruction]:
+    low, high = 16 + 8 * argument, 20 + 8 * argument
+    test = [(LOAD, 0, 0, low), (EQUAL, 0, 3, 0), (LOAD, 0, 0, high), (EQUAL, 0, 1, 0)]
+    return [*test, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, EPERM)]
+
+
+_THREADS_ONLY: list[Instruction] = [
+    (LOAD, 0, 0, 16),
+    (ANY_BIT, 0, 1, CLONE_THREAD),
+    (RETURN, 0, 0, ALLOW),
+    (RETURN, 0, 0, EPERM),
+]
+_CHECKED: dict[int, list[Instruction]] = {
+    sys_.CLONE: _THREADS_ONLY,
+    sys_.IOCTL: _when_in(1, (0x5401, 0x541B, 0x5451, 0x5450, 0x5421, 0x5413)),  # terminal size, FIONREAD, non-blocking
+    sys_.PRCTL: _when_in(0, (15, 16)),  # thread names
+    sys_.PRLIMIT64: _when_zero(2),  # read limits, never set them
+    sys_.SOCKETPAIR: _when_in(0, (1,)),  # AF_UNIX: asyncio wakes itself through one
+    sys_.KILL: _when_in(0, (OWN_PID,)),
+    sys_.TGKILL: _when_in(0, (OWN_PID,)),
+}
+ZYGOTE_NEEDS = (sys_.CLONE, sys_.KILL, sys_.TGKILL, sys_.PRCTL, sys_.PIDFD_OPEN)
+"""What PID 1 of a jail may do beyond a program: fork, kill what is left, watch."""
+
+
+def zygote_filter() -> list[Instruction]:
+    program = list(_HEAD)
+    for number, block in _CHECKED.items():
+        if number not in ZYGOTE_NEEDS:
+            program += [(EQUAL, 0, len(block), number), *block]
+    allowed = sorted({*sys_.ALLOWED_X86_64.values(), *ZYGOTE_NEEDS})
+    refused = sorted(set(sys_.REFUSED_X86_64) - set(allowed))
+    program += [(EQUAL, len(allowed) - i, 0, number) for i, number in enumerate(allowed)]
+    program += [(JUMP, 0, 0, 1), (RETURN, 0, 0, ALLOW)]
+    program += [(EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]
+    return [*program, (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, EPERM)]
+
+
+def child_filter() -> list[Instruction]:
+    """On top of the zygote's: threads but no processes, signals to itself only, no pidfd, no prctl but names."""
+    program = list(_HEAD)
+    for number in ZYGOTE_NEEDS:
+        block = _CHECKED.get(number, [(RETURN, 0, 0, EPERM)])
+        program += [(EQUAL, 0, len(block), number), *block]
+    return [*program, (RETURN, 0, 0, ALLOW)]
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+class Filter:
+    """An assembled filter, packed once; `install` patches the own pid in and hands it to the kernel."""
+
+    def __init__(self, program: list[Instruction]) -> None:
+        raw = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+        self.buffer = ctypes.create_string_buffer(raw, len(raw))
+        self.own_pid_at = [8 * i + 4 for i, instruction in enumerate(program) if instruction[3] == OWN_PID]
+        self.argument = _SockFprog(len(program), ctypes.addressof(self.buffer))
+
+    def install(self, libc: ctypes.CDLL) -> None:
+        """Needs no_new_privs. Raises OSError where the kernel refuses."""
+        for at in self.own_pid_at:
+            struct.pack_into("<I", self.buffer, at, os.getpid())
+        if libc.prctl(22, 2, ctypes.byref(self.argument), 0, 0):
+            raise OSError(ctypes.get_errno(), "seccomp filter refused")

@@ -1,0 +1,297 @@
+"""The tester's side of split judging: runs a test program against proxies of a candidate that lives in another jail.
+
+A handle stands for an object of the candidate. It never compares equal to plain data, has no order against it and takes
+no arithmetic with it: such an operation would hand the expected value to the candidate and believe its answer.
+"""
+
+import ast
+import builtins
+from typing import Any
+
+from . import wire
+from .codec import decode, encode
+
+
+HOSTILE = (EOFError, OSError, ValueError, RecursionError, MemoryError)
+
+
+class Broken(BaseException):
+    """The candidate's side is gone or talks nonsense; no test can catch this by `except Exception`."""
+
+
+class Handle:
+    """An object of the candidate."""
+
+    def __init__(self, wire_: "Candidate", number: int) -> None:
+        object.__setattr__(self, "_wire", wire_)
+        object.__setattr__(self, "_number", number)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        kind = self._wire.ask("class_attribute", [self._number, name])
+        return kind
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._wire.ask("set", [self._number, name], [value])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._wire.ask("call", self._number, list(args), kwargs)
+
+    def __iter__(self) -> Any:
+        (number,) = self._wire.ask("iter", self._number)
+        while chunk := self._wire.ask("next", number):
+            yield from chunk
+
+    def __next__(self) -> Any:
+        chunk = self._wire.ask("next", self._number)
+        if not chunk:
+            raise StopIteration
+        return chunk[0]
+
+    def __len__(self) -> int:
+        return int(self._wire.ask("len", self._number))
+
+    def __bool__(self) -> bool:
+        return self._wire.ask("bool", self._number) is True
+
+    def __str__(self) -> str:
+        return str(self._wire.ask("str", self._number))
+
+    def __repr__(self) -> str:
+        return str(self._wire.ask("repr", self._number))
+
+    def __hash__(self) -> int:
+        return int(self._wire.ask("hash", self._number))
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._wire.ask("getitem", self._number, [key])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._wire.ask("setitem", self._number, [key, value])
+
+    def __contains__(self, item: Any) -> bool:
+        return any(item is each or item == each for each in self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Handle) and self._wire.ask("eq", self._number, [other]) is True
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+def _between_handles(name: str) -> Any:
+    def operation(self: Handle, other: Any) -> Any:
+        return self._wire.ask(name, self._number, [other]) if isinstance(other, Handle) else NotImplemented
+
+    return operation
+
+
+for _method, _name in {
+    "__add__": "add",
+    "__sub__": "sub",
+    "__mul__": "mul",
+    "__matmul__": "matmul",
+    "__and__": "and_",
+    "__or__": "or_",
+    "__lt__": "lt",
+    "__le__": "le",
+    "__gt__": "gt",
+    "__ge__": "ge",
+}.items():
+    setattr(Handle, _method, _between_handles(_name))
+
+
+class Candidate:
+    """The wire to the candidate's jail."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.exceptions: dict[str, type[Exception]] = {}
+
+    def opening(self) -> Any:
+        """The candidate's first frame: ['loaded', failure or null, exception classes]."""
+        try:
+            return wire.receive(self.fd)
+        except HOSTILE as error:
+            raise Broken("the program ended before the test") from error
+
+    def ask(self, action: str, target: Any, args: list[Any] | None = None, kwargs: dict[str, Any] | None = None) -> Any:
+        args = args or []
+        if action == "class_attribute":
+            return self._attribute(*target)
+        reply = self._exchange([action, target, self._encode(args), self._encode(kwargs or {})])
+        if reply[0] == "ok":
+            if reply[2] is not None:
+                self._report_changes(args, self._decode(reply[2]))
+            return self._decode(reply[1])
+        raise self._exception(reply)
+
+    def _attribute(self, number: int, name: str) -> Any:
+        """The attribute; a method becomes a function that calls it over there."""
+        value = self.ask("get", [number, name])
+        if isinstance(value, Handle):
+
+            def method(*args: Any, **kwargs: Any) -> Any:
+                return self.ask("method", [number, name], list(args), kwargs)
+
+            # What it is decides its use: methods are called; other objects are used as they are.
+            return _Attribute(value, method)
+        return value
+
+    def _exchange(self, request: list[Any]) -> Any:
+        try:
+            wire.send(self.fd, request)
+            reply = wire.receive(self.fd)
+        except HOSTILE as error:
+            raise Broken("the program ended during the test") from error
+        if type(reply) is not list or len(reply) < 3 or reply[0] not in ("ok", "raise"):
+            raise Broken("an answer of unknown form")
+        return reply
+
+    def _encode(self, value: Any) -> Any:
+        return _encode_with_handles(value)
+
+    def _decode(self, value: Any) -> Any:
+        try:
+            return decode(value, lambda number: Handle(self, int(number)))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
+            raise Broken("an answer of unknown form") from error
+
+    @staticmethod
+    def _report_changes(args: list[Any], after: list[Any]) -> None:
+        """Changes that the program made to its arguments in place become visible to the test."""
+        for mine, theirs in zip(args, after, strict=False):
+            if type(mine) is not type(theirs):
+                continue
+            if type(mine) in (list, bytearray):
+                mine[:] = theirs
+            elif type(mine) in (dict, set):
+                mine.clear()
+                mine.update(theirs)
+
+    def _exception(self, reply: list[Any]) -> BaseException:
+        """The exception, by class name: one the program defined, else the nearest built-in of its bases."""
+        _, name, text, *bases = reply
+        known = self.exceptions.get(str(name))
+        if known:
+            return known(text)
+        for candidate in [name, *(bases[0] if bases and type(bases[0]) is list else [])]:
+            found = getattr(builtins, candidate, None) if isinstance(candidate, str) else None
+            if isinstance(found, type) and issubclass(found, Exception):
+                try:
+                    return found(text)
+                except TypeError:  # UnicodeDecodeError and its like take other arguments
+                    continue
+        return Broken(f"{name}: {text}")
+
+
+class _Attribute(Handle):
+    """A handle reached as an attribute: calling it calls the method, with in-place changes reported."""
+
+    def __init__(self, value: Handle, method: Any) -> None:
+        super().__init__(value._wire, value._number)
+        object.__setattr__(self, "_method", method)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method(*args, **kwargs)
+
+
+def _encode_with_handles(value: Any) -> Any:
+    return encode(value, _number_of)
+
+
+def _number_of(value: Any) -> int:
+    if isinstance(value, Handle):
+        return int(value._number)
+    raise TypeError(f"a test cannot hand over a {type(value).__name__}: only plain data crosses")
+
+
+class Proxy:
+    """A function or class of the candidate, by name."""
+
+    def __init__(self, candidate: Candidate, name: str) -> None:
+        self._candidate, self.__name__ = candidate, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._candidate.ask("name", self.__name__, list(args), kwargs)
+
+
+class _Counter(ast.NodeTransformer):
+    """Notes each assertion that held: `assert X` becomes `assert X` followed by a note of its number."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.lines: list[str] = []
+
+    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
+        self.lines.append(ast.unparse(node)[:300])
+        before = ast.parse(f"__at__({self.total})").body[0]
+        after = ast.parse(f"__held__({self.total})").body[0]
+        self.total += 1
+        return [before, node, after]
+
+
+def judge(job: dict[str, Any], fds: list[int]) -> None:
+    """Run the test and send the verdict: ['passed' | 'failed', facts]. Only this process holds the verdict's socket."""
+    candidate = Candidate(fds[1])
+    held: set[int] = set()
+    at = [-1]
+    counter = _Counter()
+    try:
+        tree = ast.fix_missing_locations(counter.visit(ast.parse(job["test"])))
+        code = compile(tree, "<test>", "exec", dont_inherit=True)
+        prelude = compile(job["imports"], "<imports>", "exec", dont_inherit=True)
+        opening = candidate.opening()
+        if type(opening) is not list or len(opening) != 3 or opening[1] is not None:
+            _send(fds[0], "unloaded", held, counter, at)
+            return
+        names: dict[str, Any] = {"__name__": "tests", "__builtins__": __builtins__}
+        exec(prelude, names)
+        _bind(names, candidate, tree, job["entry"], opening[2])
+        names["__held__"], names["__at__"] = held.add, lambda number: at.__setitem__(0, number)
+        exec(code, names)
+        if job["entry"] and callable(names.get("check")) and "check" in _defined(tree):
+            names["check"](names[job["entry"]])
+    except BaseException as error:
+        _send(fds[0], "broken" if isinstance(error, Broken) else "failed", held, counter, at, error)
+        return
+    _send(fds[0], "passed" if counter.total and len(held) == counter.total else "unreached", held, counter, at)
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def _bind(names: dict[str, Any], candidate: Candidate, tree: ast.AST, entry: str, exceptions: Any) -> None:
+    """Names that the test uses and nobody else defines are the candidate's: exception classes, functions, classes."""
+    names.pop(entry, None)
+    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    stored |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    stored |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    stored |= {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {entry}
+    for name in used - stored - set(names) - set(dir(builtins)) | {entry}:
+        bases = exceptions.get(name) if isinstance(exceptions, dict) else None
+        if isinstance(bases, list):
+            names[name] = candidate.exceptions[name] = _exception_class(name, bases)
+        else:
+            names[name] = Proxy(candidate, name)
+
+
+def _exception_class(name: str, bases: list[Any]) -> type[Exception]:
+    for base in bases:
+        found = getattr(builtins, base, None) if isinstance(base, str) else None
+        if isinstance(found, type) and issubclass(found, Exception):
+            return type(name, (found,), {})
+    return type(name, (Exception,), {})
+
+
+def _send(
+    fd: int, what: str, held: set[int], counter: _Counter, at: list[int], error: BaseException | None = None
+) -> None:
+    failed = counter.lines[at[0]] if 0 <= at[0] < len(counter.lines) and at[0] not in held else None
+    text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
+    name = None if error is None else type(error).__name__
+    wire.send(fd, [what, len(held), counter.total, failed, name, text])

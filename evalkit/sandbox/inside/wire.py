@@ -1,0 +1,41 @@
+"""Frames on a socket: four bytes of length, then JSON. The trusted side caps what it reads."""
+
+import json
+import os
+import struct
+from typing import Any
+
+MAX_FRAME = 8 << 20
+
+
+def send(fd: int, data: Any) -> None:
+    write(fd, json.dumps(data, separators=(",", ":")).encode())
+
+
+def write(fd: int, body: bytes) -> None:
+    frame = memoryview(struct.pack("<I", len(body)) + body)
+    while frame:
+        frame = frame[os.write(fd, frame) :]
+
+
+def receive(fd: int) -> Any:
+    """The next frame's JSON; EOFError at the end or where a frame is too long."""
+    return json.loads(read(fd))
+
+
+def read(fd: int) -> bytes:
+    (length,) = struct.unpack("<I", _exactly(fd, 4))
+    if length > MAX_FRAME:
+        raise EOFError("frame too long")
+    return _exactly(fd, length)
+
+
+def _exactly(fd: int, count: int) -> bytes:
+    parts = []
+    while count:
+        part = os.read(fd, count)
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)

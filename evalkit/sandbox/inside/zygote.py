@@ -1,0 +1,209 @@
+"""PID 1 of a jail: hardened once, forks one program at a time, never holds a program's bytes.
+
+Messages from the driver on the control socket: `G` + CPU limit (double) + the child's sockets forks one program; `K`
+ends it. When it is gone, all that it left is killed and reaped, the scratch folder is wiped, and one JSON line answers
+[why it was ended or null, wait status, CPU seconds, peak KiB].
+"""
+
+import array
+import ctypes
+import gc
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import time
+
+from . import jail, programs
+from .seccomp import Filter, child_filter
+
+PRELOAD = (
+    "math re collections collections.abc itertools functools heapq typing random string json datetime copy bisect "
+    "decimal fractions statistics operator hashlib dataclasses enum abc contextlib io time textwrap cmath numbers array "
+    "struct types warnings traceback builtins queue threading calendar pprint unicodedata asyncio sqlite3 tempfile ast"
+)
+CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
+SYS_CLONE, PR_GET_TID_ADDRESS = 56, 40
+
+
+class Zygote:
+    def __init__(self, control: socket.socket, scratch: str) -> None:
+        self.control, self.scratch = control, scratch
+        self.owns_namespace = os.getpid() == 1
+        self.filter = Filter(child_filter())
+        self.tid_address = ctypes.c_void_p()
+        jail.libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(self.tid_address), 0, 0, 0)
+        # PyDLL keeps the interpreter's lock: it must be held on both sides of a raw clone.
+        self.syscall = ctypes.PyDLL(None, use_errno=True).syscall
+        self.syscall.argtypes = [ctypes.c_long] * 6
+        self.syscall.restype = ctypes.c_long
+
+    def fork(self) -> int:
+        """A raw clone. `os.fork` also runs CPython's work after a fork, half of the whole cost here, which a process
+        with one thread does not need."""
+        flags = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | signal.SIGCHLD
+        return jail.check(self.syscall(SYS_CLONE, flags, 0, 0, self.tid_address.value or 0, 0), "clone")
+
+    def serve(self) -> None:
+        gc.collect()
+        gc.freeze()
+        while True:
+            message, ancillary, _, _ = self.control.recvmsg(32, 256)
+            if not message:
+                os._exit(0)
+            if message[:1] == b"K":
+                continue  # its program had ended by itself
+            (cpu_limit,) = struct.unpack("<d", message[1:9])
+            fds = array.array("i")
+            for _, _, data in ancillary:
+                fds.frombytes(data)
+            self.run(list(fds), cpu_limit)
+
+    def run(self, fds: list[int], cpu_limit: float) -> None:
+        output = os.open(self.scratch, os.O_TMPFILE | os.O_RDWR, 0o600)  # grows to the file size limit, then SIGXFSZ
+        pid = self.fork()
+        if pid == 0:
+            self._child(fds, output)
+        os.close(output)
+        for fd in fds:
+            os.close(fd)
+        why = self._watch(pid, cpu_limit)
+        try:
+            # As PID 1 this ends every process and thread that the program left; elsewhere it could have left none.
+            os.kill(-1 if self.owns_namespace else pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        status, cpu, peak = self._reap(pid)
+        wipe(self.scratch)
+        self.control.sendall(json.dumps([why, status, round(cpu, 6), peak]).encode())
+
+    def _child(self, fds: list[int], output: int) -> None:
+        try:
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.close(output)
+            self.control.close()
+            self.filter.install(jail.libc)  # before it has read an untrusted byte
+            programs.run(fds)
+            os._exit(0)
+        except BaseException:  # whatever it was: the driver sees no answer and this status
+            os._exit(70)
+
+    def _watch(self, pid: int, cpu_limit: float) -> str | None:
+        """Wait until the program ends, is told to, or has used its CPU time."""
+        clock = (~pid << 3) | 2
+        pidfd = os.pidfd_open(pid)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.register(self.control, select.POLLIN)
+        wait = None
+        try:
+            while True:
+                if cpu_limit:
+                    used = time.clock_gettime(clock)
+                    if used >= cpu_limit:
+                        return "cpu"
+                    wait = max(5, (cpu_limit - used) * 1000)
+                events = {fd for fd, _ in poll.poll(wait)}
+                if self.control.fileno() in events:
+                    if not self.control.recv(32):
+                        os._exit(0)
+                    return "killed"
+                if events:
+                    return None
+        except OSError:  # its clock went with it
+            return None
+        finally:
+            os.close(pidfd)
+
+    def _reap(self, pid: int) -> tuple[int | None, float, int]:
+        status, cpu, peak = None, 0.0, 0
+        while True:
+            try:
+                reaped, code, usage = os.wait4(-1, 0)
+            except ChildProcessError:
+                return status, cpu, peak
+            if reaped == pid:
+                status = code
+            cpu += usage.ru_utime + usage.ru_stime
+            peak = max(peak, usage.ru_maxrss)
+
+
+def wipe(folder: str) -> None:
+    """Empty a folder, whatever a program made of it."""
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, onerror=_make_writable)
+            else:
+                os.unlink(entry.path)
+        except OSError:
+            pass
+
+
+def _make_writable(function: object, path: str, error: object) -> None:
+    try:
+        os.chmod(os.path.dirname(path), 0o700)
+        os.chmod(path, 0o700)
+        os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+    except OSError:
+        pass
+
+
+def main() -> None:
+    """Arguments: control socket, tier, scratch folder (of the landlock tier), memory limit, file size limit."""
+    fd, tier, scratch, memory, file_size = (
+        int(sys.argv[1]),
+        sys.argv[2],
+        sys.argv[3],
+        int(sys.argv[4]),
+        int(sys.argv[5]),
+    )
+    control = socket.socket(fileno=fd)
+    jail.libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # end with the driver
+    if os.getppid() == 1 and tier != "namespaces":
+        os._exit(1)
+    for name in PRELOAD.split():
+        __import__(name)
+    programs.warm_up()
+    if tier == "namespaces":
+        try:
+            jail.enter_namespaces()
+        except OSError as error:
+            control.sendall(f"E{error.strerror or error}".encode())
+            os._exit(1)
+        pid = os.fork()
+        if pid:
+            control.close()
+            _, status = os.waitpid(pid, 0)
+            os._exit(os.waitstatus_to_exitcode(status) & 255)
+        jail.libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+        scratch = "/tmp"
+    try:
+        _settle(scratch)
+        jail.harden(scratch, memory, file_size)
+    except OSError as error:
+        control.sendall(f"E{error.strerror or error}".encode())
+        os._exit(1)
+    control.sendall(b"READY")
+    Zygote(control, scratch).serve()
+
+
+def _settle(scratch: str) -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+    os.chdir(scratch)
+    # PID 1 of a namespace gets no signal that has its default action, and programs expect the defaults.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(PATH="/usr/bin:/bin", HOME=scratch, TMPDIR=scratch, LANG="C.UTF-8", PYTHONHASHSEED="0")
+    sys.path[:] = [path for path in sys.path if "evalkit" not in path]

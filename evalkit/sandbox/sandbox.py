@@ -1,0 +1,169 @@
+"""The sandbox as callers see it: `run` one job, `run_many` in order with back-pressure."""
+
+import os
+import queue
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from evalkit.errors import SandboxError
+from evalkit.records import Outcome, Tier, Verdict, digest
+from evalkit.sandbox.job import Job
+from evalkit.sandbox.slots import Slot
+
+DEFAULT_CPU = 2.0
+"""CPU seconds where no reference says what the task needs."""
+REFERENCE_CPU = 10.0
+LEAST_CPU, TIMES_REFERENCE = 0.1, 20
+AHEAD = 4
+"""Jobs read ahead per slot."""
+REPEATED = 3
+"""Broken jobs in a row after which the sandbox itself is taken to be broken."""
+
+
+class Sandbox:
+    """Slots that run untrusted programs, one at a time each. A context manager; also usable with `async with`.
+
+    Raises SandboxError at start where this machine offers no isolation that holds, saying what to enable.
+    """
+
+    def __init__(self, slots: int | None = None) -> None:
+        self.slots = slots or os.cpu_count() or 1
+        self.tier = Tier.NAMESPACES
+        self._reference_cpu: dict[str, float] = {}
+
+    def __enter__(self) -> "Sandbox":
+        if sys.platform != "linux" or os.uname().machine != "x86_64":
+            raise SandboxError(
+                f"no sandbox for {sys.platform} on {os.uname().machine}: programs are run on Linux x86-64 only",
+                where="sandbox",
+                fix="run this in a Linux machine or container",
+            )
+        # Jails end with the thread that started them, so these threads live as long as the sandbox.
+        self._threads = ThreadPoolExecutor(self.slots, thread_name_prefix="sandbox")
+        self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        self._open: list[Slot] = []
+        try:
+            first = self._threads.submit(self._first_slot).result()
+        except BaseException:
+            self._threads.shutdown()
+            raise
+        self._free.put(first)
+        for _ in range(self.slots - 1):
+            self._free.put(None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for slot in self._open:
+            slot.close()
+
+    async def __aenter__(self) -> "Sandbox":
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def run(self, job: Job) -> Verdict:
+        """Judge one job. Raises SandboxError where the sandbox broke twice on it."""
+        return self._threads.submit(self._judge, job).result()
+
+    def run_many(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Verdict | SandboxError]]:
+        """Judge jobs in order; a job the sandbox broke on twice comes with its error, never with a verdict.
+
+        Jobs are read as slots become free. Raises SandboxError where several in a row broke.
+        """
+        waiting: deque[tuple[Job, Future[Verdict]]] = deque()
+        source, broken = iter(jobs), 0
+        try:
+            while True:
+                while len(waiting) < AHEAD * self.slots and (job := next(source, None)) is not None:
+                    waiting.append((job, self._threads.submit(self._judge, job)))
+                if not waiting:
+                    return
+                job, future = waiting.popleft()
+                try:
+                    result: Verdict | SandboxError = future.result()
+                    broken = 0
+                except SandboxError as error:
+                    result, broken = error, broken + 1
+                    if broken >= REPEATED:
+                        raise
+                yield job, result
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def _first_slot(self) -> Slot:
+        """The strongest tier that holds here."""
+        try:
+            return self._new_slot()
+        except SandboxError as namespaces:
+            self.tier = Tier.LANDLOCK
+            try:
+                return self._new_slot()
+            except SandboxError as landlock:
+                raise SandboxError(
+                    f"no isolation holds on this machine: {namespaces.what}; {landlock.what}",
+                    where="sandbox",
+                    fix="allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, or the"
+                    " container's seccomp and AppArmor profiles), or use a kernel with Landlock",
+                ) from landlock
+
+    def _new_slot(self) -> Slot:
+        slot = Slot(self.tier)
+        self._open.append(slot)
+        return slot
+
+    def _judge(self, job: Job) -> Verdict:
+        cpu = self._cpu_limit(job)
+        verdict = self._attempt(job, cpu)
+        if verdict.outcome is Outcome.WALL_TIMEOUT:  # a busy machine is no verdict on the program
+            verdict = self._attempt(job, cpu)
+        if verdict.passed:
+            self._reference_cpu.setdefault(_reference_key(job, job.program), verdict.cpu)
+        return verdict
+
+    def _attempt(self, job: Job, cpu: float) -> Verdict:
+        """Judge on a free slot; where the slot breaks, once more on a new one."""
+        for last in (False, True):
+            slot = self._free.get() or self._new_slot()
+            try:
+                verdict = slot.judge(job, cpu)
+            except SandboxError:
+                self._open.remove(slot)
+                slot.close()
+                self._free.put(None)
+                if last:
+                    raise
+            except BaseException:
+                self._free.put(None)
+                raise
+            else:
+                self._free.put(slot)
+                return verdict
+        raise AssertionError("unreachable")
+
+    def _cpu_limit(self, job: Job) -> float:
+        """CPU seconds: as asked, else twenty times what the reference takes on this machine, else a default."""
+        if job.limits.cpu is not None:
+            return job.limits.cpu
+        if job.reference is None or job.reference == job.program:
+            return DEFAULT_CPU
+        key = _reference_key(job, job.reference)
+        if key not in self._reference_cpu:
+            reference = self._attempt(job.model_copy(update={"program": job.reference}), REFERENCE_CPU)
+            if not reference.passed:
+                return DEFAULT_CPU
+            self._reference_cpu[key] = reference.cpu
+        return max(LEAST_CPU, TIMES_REFERENCE * self._reference_cpu[key])
+
+
+def _reference_key(job: Job, program: str) -> str:
+    return digest([program, job.tests, job.test_program, job.entry_point, job.files])

@@ -1,0 +1,227 @@
+"""One slot judges one program at a time: by recorded calls in one jail, or split over two."""
+
+import json
+import marshal
+import select
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from evalkit.errors import SandboxError
+from evalkit.records import Method, Outcome, Tier, Verdict
+from evalkit.sandbox.calls import Call, recorded_calls
+from evalkit.sandbox.inside import wire
+from evalkit.sandbox.inside.codec import decode, encode
+from evalkit.sandbox.jails import Ended, Jail
+from evalkit.sandbox.job import Job
+
+ANSWER_BYTES = 64 << 10
+"""What a program may answer beyond four times what is expected: answers are parsed here, so they are kept small."""
+VERDICT_BYTES = 64 << 10
+TESTER_CPU = 30.0
+
+HOSTILE = (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError, AttributeError)
+"""What reading an untrusted answer can raise."""
+
+
+class Slot:
+    """A candidate's jail and, once needed, a tester's."""
+
+    def __init__(self, tier: Tier) -> None:
+        self.tier = tier
+        self.candidate = Jail(tier).wait_ready()
+        self.tester: Jail | None = None
+
+    def close(self) -> None:
+        self.candidate.close()
+        if self.tester is not None:
+            self.tester.close()
+
+    def judge(self, job: Job, cpu: float) -> Verdict:
+        """The verdict on a job under a CPU limit in seconds. SandboxError where the sandbox itself broke."""
+        calls = recorded_calls(job.tests, job.entry_point)
+        start = time.perf_counter()
+        verdict = self._by_calls(job, calls, cpu) if calls is not None else self._split(job, cpu)
+        return verdict.model_copy(update={"wall": round(time.perf_counter() - start, 6)})
+
+    def _by_calls(self, job: Job, calls: tuple[Call, ...], cpu: float) -> Verdict:
+        recorded = [(encode(call.args), encode(call.kwargs)) for call in calls]
+        room = ANSWER_BYTES + 4 * sum(len(call.source) for call in calls)
+        with ExitStack() as stack:
+            ours, theirs = _pair(stack)
+            self.candidate.start([theirs], cpu)
+            theirs.close()
+            _hand(ours, role="calls", program=job.program, entry=job.entry_point, files=job.files, calls=recorded)
+            answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, room)
+            ended = self.candidate.end()
+        facts: dict[str, Any] = {"method": Method.CALLS, "tier": self.tier, "assertions_total": len(calls)}
+        facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
+        if answer is None:
+            return Verdict(**facts | how_it_ended(ended, late))
+        return Verdict(**facts | compare(answer, calls))
+
+    def _split(self, job: Job, cpu: float) -> Verdict:
+        if self.tester is None:
+            self.tester = Jail(self.tier).wait_ready()
+        with ExitStack() as stack:
+            ours, theirs = _pair(stack)
+            verdict_here, verdict_there = _pair(stack)
+            candidate_end, tester_end = _pair(stack)
+            self.candidate.start([theirs, candidate_end], cpu)
+            self.tester.start([verdict_there, tester_end], TESTER_CPU)
+            for sent in (theirs, verdict_there, candidate_end, tester_end):
+                sent.close()
+            _hand(ours, role="candidate", program=job.program, entry=job.entry_point, files=job.files)
+            test = job.test_program if job.test_program is not None else "\n".join(job.tests)
+            _hand(verdict_here, role="tester", test=test, imports=job.imports, entry=job.entry_point)
+            deadline = time.monotonic() + job.limits.wall
+            answer, late = _read_frame(verdict_here, deadline, VERDICT_BYTES)
+            loaded = None
+            if answer is not None and answer[:1] == ["unloaded"]:
+                loaded, _ = _read_frame(ours, min(deadline, time.monotonic() + 1), VERDICT_BYTES)
+            ended, test_ended = self.candidate.end(), self.tester.end()
+        facts: dict[str, Any] = {"method": Method.SPLIT, "tier": self.tier}
+        facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
+        if answer is None:
+            return Verdict(**facts | _no_verdict(ended, test_ended, late))
+        return Verdict(**facts | _read_verdict(answer, loaded, ended))
+
+
+def _pair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+    one, two = socket.socketpair()
+    stack.enter_context(one)
+    stack.enter_context(two)
+    return one, two
+
+
+def _hand(to: socket.socket, **job: Any) -> None:
+    try:
+        wire.write(to.fileno(), marshal.dumps(job))
+    except OSError as error:
+        raise SandboxError(f"a jail did not take its program: {error}", where="sandbox") from error
+
+
+def _read_frame(source: socket.socket, deadline: float, room: int) -> tuple[list[Any] | None, str | None]:
+    """The frame's list, or None with the reason where it is late (`wall`), too long (`flood`) or nonsense (`junk`)."""
+    source.setblocking(False)
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    data = bytearray()
+    while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "little"):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None, "wall"
+        if not poll.poll(left * 1000 + 1):
+            continue
+        try:
+            part = source.recv(1 << 16)
+        except BlockingIOError:
+            continue
+        except ConnectionResetError:
+            part = b""
+        if not part:
+            return None, None
+        data += part
+        if len(data) >= 4 and int.from_bytes(data[:4], "little") > room:
+            return None, "flood"
+    try:
+        answer = json.loads(bytes(data[4 : 4 + int.from_bytes(data[:4], "little")]))
+    except HOSTILE:
+        return None, "junk"
+    return (answer, None) if type(answer) is list else (None, "junk")
+
+
+def compare(answers: list[Any], calls: tuple[Call, ...]) -> dict[str, Any]:
+    """Outcome of recorded calls: every one answered, and every answer right."""
+    for held, call in enumerate(calls):
+        facts: dict[str, Any] = {"assertions_held": held, "failed_assertion": call.source}
+        try:
+            answer = answers[held]
+            if answer[0] == "ok":
+                right = call.holds(decode(answer[1]))
+            elif answer[0] == "object":
+                return facts | {"outcome": Outcome.WRONG, "detail": f"the answer is no plain data: {answer[1]}"[:300]}
+            else:
+                return facts | failed(answer)
+        except IndexError:
+            return facts | {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": "an answer is missing"}
+        except HOSTILE as error:
+            return facts | {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": f"no readable answer: {error!r}"[:300]}
+        if not right:
+            return facts | {"outcome": Outcome.WRONG}
+    return {"assertions_held": len(calls), "outcome": Outcome.PASSED}
+
+
+def failed(answer: list[Any]) -> dict[str, Any]:
+    """Outcome of a failure that the program's side reports."""
+    if answer[0] == "syntax":
+        return {"outcome": Outcome.SYNTAX_ERROR, "exception": str(answer[1])[:100], "detail": str(answer[2])[:300]}
+    if answer[0] == "missing":
+        return {"outcome": Outcome.NO_ENTRY_POINT}
+    if answer[0] != "raise":
+        return {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": "an answer of unknown form"}
+    name, text = str(answer[1])[:100], str(answer[2])[:300]
+    outcome = Outcome.EXCEPTION
+    if name in ("SystemExit", "KeyboardInterrupt"):
+        outcome = Outcome.EARLY_EXIT
+    elif name == "MemoryError":
+        outcome = Outcome.OUT_OF_MEMORY
+    elif name == "PermissionError" and "[Errno 1]" in text:
+        outcome = Outcome.FORBIDDEN
+    return {"outcome": outcome, "exception": name, "detail": text}
+
+
+def how_it_ended(ended: Ended, late: str | None) -> dict[str, Any]:
+    """Outcome of a program that gave no answer."""
+    if ended.why == "cpu":
+        return {"outcome": Outcome.CPU_TIMEOUT}
+    if late == "wall":
+        return {"outcome": Outcome.WALL_TIMEOUT}
+    if late == "flood":
+        return {"outcome": Outcome.OUTPUT_LIMIT, "detail": "the answer is too long"}
+    if late == "junk":
+        return {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": "the answer is no frame of ours"}
+    number = ended.signal
+    if number is None:
+        return {"outcome": Outcome.EARLY_EXIT, "detail": f"wait status {ended.status}"}
+    if number == signal.SIGXFSZ:
+        return {"outcome": Outcome.OUTPUT_LIMIT, "detail": "it printed or wrote too much"}
+    if number == signal.SIGSYS:
+        return {"outcome": Outcome.FORBIDDEN, "detail": "a system call of another architecture"}
+    if number == signal.SIGKILL:
+        return {"outcome": Outcome.OUT_OF_MEMORY, "detail": "killed from outside the jail"}
+    return {"outcome": Outcome.SIGNAL, "detail": signal.Signals(number).name}
+
+
+def _no_verdict(ended: Ended, test_ended: Ended, late: str | None) -> dict[str, Any]:
+    if ended.why == "cpu" or late == "wall":
+        return how_it_ended(ended, late)
+    if test_ended.why == "cpu":
+        return {"outcome": Outcome.CPU_TIMEOUT, "detail": "the test itself"}
+    return how_it_ended(test_ended, late) | {"detail": "the test ended without a verdict"}
+
+
+def _read_verdict(answer: list[Any], loaded: list[Any] | None, ended: Ended) -> dict[str, Any]:
+    """Outcome of a tester's verdict; the tester is not the candidate, but it is not trusted to be well-formed either."""
+    try:
+        what, held, total, assertion, name, text = answer
+        facts: dict[str, Any] = {"assertions_held": int(held), "assertions_total": int(total)}
+    except HOSTILE:
+        return {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": "a verdict of unknown form"}
+    if what == "passed":
+        return facts | {"outcome": Outcome.PASSED}
+    facts["failed_assertion"] = None if assertion is None else str(assertion)[:300]
+    if what == "unreached":
+        return facts | {"outcome": Outcome.WRONG, "detail": f"{held} of {total} assertions ran"}
+    if what == "unloaded":
+        try:
+            return facts | failed(loaded[1]) if loaded else facts | how_it_ended(ended, "junk")
+        except HOSTILE:
+            return facts | how_it_ended(ended, "junk")
+    if what == "broken":
+        return facts | how_it_ended(ended, "junk" if ended.why == "killed" else None)
+    if name == "AssertionError":
+        return facts | {"outcome": Outcome.WRONG, "detail": str(text)[:300]}
+    return facts | failed(["raise", name, text])
