@@ -1,12 +1,12 @@
 """Runs untrusted programs and judges them from outside.
 
 The tests and what they expect never enter the candidate's process, its jail or an ancestor of it. `calls`: recorded
-arguments go in, answers come out as plain data, and the comparison happens here. `split`: the test runs in a jail of its
-own against proxies. Passing means that every assertion ran and held; an exit status never means a pass.
+arguments go in, answers come out as plain data, and the comparison happens here. `split`: the test runs in a jail of
+its own against proxies. Passing means that every assertion ran and held; an exit status never means a pass.
 
-Covered: reading or writing the host's files, the network, other processes, signals, new processes, raised limits, memory
-and CPU exhaustion, floods of output, answers that lie about being equal, walks up the stack, patched built-ins, exits at
-any moment, and whatever a program leaves behind.
+Covered: reading or writing the host's files, the network, other processes, signals, new processes, raised limits,
+memory and CPU exhaustion, floods of output, answers that lie about being equal, walks up the stack, patched built-ins,
+exits at any moment, and whatever a program leaves behind.
 
 Not covered: bugs in the kernel, in CPython's parser and in the processor; what two programs could tell each other by
 timing; a test program that is itself hostile (it can pass its own candidate, not reach the host); answers made to be

@@ -204,7 +204,7 @@ def _no_verdict(ended: Ended, test_ended: Ended, late: str | None) -> dict[str, 
 
 
 def _read_verdict(answer: list[Any], loaded: list[Any] | None, ended: Ended) -> dict[str, Any]:
-    """Outcome of a tester's verdict; the tester is not the candidate, but it is not trusted to be well-formed either."""
+    """Outcome of a tester's verdict; the tester is no candidate, but its form is checked all the same."""
     try:
         what, held, total, assertion, name, text = answer
         facts: dict[str, Any] = {"assertions_held": int(held), "assertions_total": int(total)}

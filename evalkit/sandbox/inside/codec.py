@@ -1,11 +1,12 @@
 """Plain data across the jail's wall: JSON with tags, rebuilt as exact built-ins. Never pickle.
 
 Carries None, bool, int of any size, float with nan and inf, complex, str with lone surrogates, bytes, bytearray, list,
-tuple, set, frozenset, dict with any hashable key, range and slices of these nested. Subclasses (Counter, namedtuple,
+tuple, set, frozenset, dict with any hashable key, range, built-in types, nested. Subclasses (Counter, namedtuple,
 IntEnum) cross as their base, so nothing that a program defined, and no `__eq__` of its own, reaches the other side.
 What is no data can cross as a handle, where the caller passes `handle`.
 """
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,8 @@ def encode(value: Any, handle: Handle | None = None, depth: int = 0) -> Any:
         return {"!c": [encode(value.real), encode(value.imag)]}
     if kind is range:
         return {"!r": [encode(value.start), encode(value.stop), encode(value.step)]}
+    if isinstance(value, type) and getattr(builtins, value.__name__, None) is value:
+        return {"!y": value.__name__}
     for base in (bool, int, float, str, list, tuple, dict, set, frozenset, bytes):
         if isinstance(value, base):
             return encode(_as_base(base, value), handle, depth)
@@ -95,6 +98,13 @@ def _items(body: Any, handle: Any) -> list[Any]:
     return [decode(item, handle) for item in body]
 
 
+def _builtin_type(body: Any, _: Any) -> type:
+    found = getattr(builtins, body)
+    if not isinstance(found, type):
+        raise ValueError("no built-in type")
+    return found
+
+
 _DECODERS: dict[str, Callable[[Any, Any], Any]] = {
     "!u": lambda body, _: bytes.fromhex(body).decode("utf-8", "surrogatepass"),
     "!i": lambda body, _: int(body, 16),
@@ -106,5 +116,6 @@ _DECODERS: dict[str, Callable[[Any, Any], Any]] = {
     "!b": lambda body, _: bytes.fromhex(body),
     "!a": lambda body, _: bytearray.fromhex(body),
     "!c": lambda body, _: complex(decode(body[0]), decode(body[1])),
+    "!y": _builtin_type,
     "!r": lambda body, _: range(*_items(body, None)),
 }

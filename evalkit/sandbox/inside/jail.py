@@ -40,10 +40,13 @@ def runtime_folders() -> list[str]:
     return sorted(path for path in folders if not any(path.startswith(other + "/") for other in folders - {path}))
 
 
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
+
+
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    encode = lambda text: text.encode() if text is not None else None  # noqa: E731  # three uses, one line
     check(
-        libc.mount(encode(source), encode(target), encode(kind), ctypes.c_ulong(flags), encode(data)),
+        libc.mount(_bytes(source), _bytes(target), _bytes(kind), ctypes.c_ulong(flags), _bytes(data)),
         f"mount {target}",
     )
 

@@ -12,7 +12,7 @@ _MAKE_SPECIAL = (1 << 6) | (1 << 9) | (1 << 11)  # character, socket and block d
 
 def abi(libc: ctypes.CDLL) -> int:
     """Version of Landlock here; 0 where the kernel has none."""
-    return max(0, libc.syscall(CREATE_RULESET, None, 0, 1))
+    return max(0, int(libc.syscall(CREATE_RULESET, None, 0, 1)))
 
 
 def restrict(libc: ctypes.CDLL, read_only: Iterable[str], writable: str) -> None:

@@ -11,12 +11,17 @@ MAX_HANDLES = 100_000
 CHUNK = 64
 """Items of an iterator sent at a time: drawn lazily, as the tester asks."""
 
-OPERATORS: dict[str, Callable[..., Any]] = {
-    name: getattr(operator, name)
-    for name in (
-        "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift eq ne lt le gt ge neg pos invert abs"
-    ).split()
-} | {"len": len, "bool": bool, "str": str, "repr": repr, "hash": hash, "getitem": operator.getitem}
+_OPERATORS = (
+    "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift eq ne lt le gt ge neg pos invert abs"
+)
+OPERATORS: dict[str, Callable[..., Any]] = {name: getattr(operator, name) for name in _OPERATORS.split()} | {
+    "len": len,
+    "bool": bool,
+    "str": str,
+    "repr": repr,
+    "hash": hash,
+    "getitem": operator.getitem,
+}
 
 
 class Objects:

@@ -1,4 +1,4 @@
-"""Seccomp filters, assembled by hand: an allow-list for the zygote, a second short one that takes the rest from a child.
+"""Seccomp filters, assembled by hand: an allow-list for the zygote, a second short one that narrows a child.
 
 Order of the allow-list: wrong architecture and x32 kill; calls with argument checks; the allowed; the refused (EPERM);
 everything else ENOSYS. A filter is inherited and can only be narrowed.

@@ -1,11 +1,7 @@
 """System calls by number, per architecture. x86-64 so far; another machine is refused, not guessed."""
 
 # Allowed with any arguments: files (Landlock and the mount tree say which), memory, time, threads' locks, polling.
-ALLOWED_X86_64: dict[str, int] = {
-    name: int(number)
-    for name, number in (
-        pair.split("=")
-        for pair in """
+_ALLOWED = """
     read=0 write=1 open=2 close=3 stat=4 fstat=5 lstat=6 poll=7 lseek=8 mmap=9 mprotect=10 munmap=11 brk=12
     rt_sigaction=13 rt_sigprocmask=14 rt_sigreturn=15 pread64=17 pwrite64=18 readv=19 writev=20 access=21
     pipe=22 select=23 sched_yield=24 mremap=25 msync=26 madvise=28 dup=32 dup2=33 pause=34 nanosleep=35
@@ -24,20 +20,17 @@ ALLOWED_X86_64: dict[str, int] = {
     eventfd=284 fallocate=285 timerfd_settime=286 timerfd_gettime=287 eventfd2=290 epoll_create1=291 dup3=292
     pipe2=293 preadv=295 pwritev=296 getcpu=309 renameat2=316 getrandom=318 membarrier=324 copy_file_range=326
     statx=332 rseq=334 close_range=436 faccessat2=439
-""".split()
-    )
-}
+"""
+ALLOWED_X86_64 = {name: int(number) for name, number in (pair.split("=") for pair in _ALLOWED.split())}
 
 # Refused with EPERM, so that programs see an ordinary error; whatever is named nowhere gets ENOSYS.
 # Sockets, processes, signals to others, tracing, namespaces, mounts, keys, BPF, io_uring, clocks, modules, identities.
-REFUSED_X86_64 = tuple(
-    int(number)
-    for number in """
+_REFUSED = """
     29 30 31 41 42 43 49 50 57 58 59 64 68 71 90 91 92 93 94 101 103 105 106 109 112 113 114 116 117 119 126 135
     141 142 144 155 156 160 161 165 166 169 170 171 172 173 175 176 200 203 246 248 250 251 272 298 308 310 311
     312 313 314 317 319 321 322 323 424 425 426 427 434 438 444 445 446 447
-""".split()
-)
+"""
+REFUSED_X86_64 = tuple(int(number) for number in _REFUSED.split())
 
 AUDIT_ARCH_X86_64 = 0xC000003E
 X32_BIT = 0x40000000

@@ -6,11 +6,12 @@ no arithmetic with it: such an operation would hand the expected value to the ca
 
 import ast
 import builtins
+import importlib
+import sys
 from typing import Any
 
 from . import wire
 from .codec import decode, encode
-
 
 HOSTILE = (EOFError, OSError, ValueError, RecursionError, MemoryError)
 
@@ -273,6 +274,9 @@ def _bind(names: dict[str, Any], candidate: Candidate, tree: ast.AST, entry: str
     stored |= {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {entry}
     for name in used - stored - set(names) - set(dir(builtins)) | {entry}:
+        if name in sys.stdlib_module_names and name != entry:
+            names[name] = importlib.import_module(name)  # a module that the program imports and its tests use
+            continue
         bases = exceptions.get(name) if isinstance(exceptions, dict) else None
         if isinstance(bases, list):
             names[name] = candidate.exceptions[name] = _exception_class(name, bases)

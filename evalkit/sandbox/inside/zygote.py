@@ -6,6 +6,7 @@ ends it. When it is gone, all that it left is killed and reaped, the scratch fol
 """
 
 import array
+import contextlib
 import ctypes
 import gc
 import json
@@ -23,8 +24,8 @@ from .seccomp import Filter, child_filter
 
 PRELOAD = (
     "math re collections collections.abc itertools functools heapq typing random string json datetime copy bisect "
-    "decimal fractions statistics operator hashlib dataclasses enum abc contextlib io time textwrap cmath numbers array "
-    "struct types warnings traceback builtins queue threading calendar pprint unicodedata asyncio sqlite3 tempfile ast"
+    "decimal fractions statistics operator hashlib dataclasses enum abc contextlib io time textwrap cmath numbers "
+    "array struct types warnings traceback builtins queue threading calendar pprint unicodedata asyncio sqlite3 tempfile ast"
 )
 CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
 SYS_CLONE, PR_GET_TID_ADDRESS = 56, 40
@@ -72,11 +73,9 @@ class Zygote:
         for fd in fds:
             os.close(fd)
         why = self._watch(pid, cpu_limit)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             # As PID 1 this ends every process and thread that the program left; elsewhere it could have left none.
             os.kill(-1 if self.owns_namespace else pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         status, cpu, peak = self._reap(pid)
         wipe(self.scratch)
         self.control.sendall(json.dumps([why, status, round(cpu, 6), peak]).encode())
