@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 80
+_TYPE_NAMES = {value: name for name, value in vars(builtins).items() if isinstance(value, type)}
 
 Handle = Callable[[Any], int]
 
@@ -51,8 +52,8 @@ def encode(value: Any, handle: Handle | None = None, depth: int = 0) -> Any:
         return {"!c": [encode(value.real), encode(value.imag)]}
     if kind is range:
         return {"!r": [encode(value.start), encode(value.stop), encode(value.step)]}
-    if isinstance(value, type) and getattr(builtins, value.__name__, None) is value:
-        return {"!y": value.__name__}
+    if kind is type and value in _TYPE_NAMES:
+        return {"!y": _TYPE_NAMES[value]}
     for base in (bool, int, float, str, list, tuple, dict, set, frozenset, bytes):
         if isinstance(value, base):
             return encode(_as_base(base, value), handle, depth)

@@ -25,7 +25,8 @@ from .seccomp import Filter, child_filter
 PRELOAD = (
     "math re collections collections.abc itertools functools heapq typing random string json datetime copy bisect "
     "decimal fractions statistics operator hashlib dataclasses enum abc contextlib io time textwrap cmath numbers "
-    "array struct types warnings traceback builtins queue threading calendar pprint unicodedata asyncio sqlite3 tempfile ast"
+    "array struct types warnings traceback builtins queue threading calendar pprint unicodedata asyncio "
+    "sqlite3 tempfile ast"
 )
 CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
 SYS_CLONE, PR_GET_TID_ADDRESS = 56, 40
