@@ -1,0 +1,76 @@
+"""Takes the JSON object or the program out of what a model said. Nothing is repaired and nothing is guessed."""
+
+import ast
+import json
+import re
+from typing import Any
+
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_DECODER = json.JSONDecoder()
+TRIES = 200
+"""Opening braces that are tried in a text: prose full of braces must not cost quadratic time."""
+
+
+def extract_json(text: str) -> dict[str, Any] | None:
+    """The first complete JSON object in a text, fenced or bare, prose around it or not.
+
+    None where there is none: an answer that was cut off inside its outermost object has none, even where a smaller
+    object in it is complete.
+    """
+    for match in _FENCE.finditer(text):
+        if (found := _whole(match.group(2))) is not None:
+            return found
+    start, tries = text.find("{"), 0
+    while start >= 0 and tries < TRIES:
+        tries += 1
+        try:
+            found, _ = _DECODER.raw_decode(text, start)
+        except (json.JSONDecodeError, RecursionError):
+            if _opens_object(text, start):
+                return None  # begun and not finished: what follows are its parts
+            start = text.find("{", start + 1)
+            continue
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _whole(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _opens_object(text: str, start: int) -> bool:
+    """Whether a brace is followed by a first key: then it is JSON that broke off, not a brace in prose."""
+    return re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', text[start : start + 400]) is not None
+
+
+def extract_program(text: str, entry_point: str) -> str:
+    """The program in a chat answer: the fenced block that defines the entry point, else the first, else the text.
+
+    Of several blocks that define it the last counts (models correct themselves). A fence that was never closed
+    runs to the end of the text.
+    """
+    blocks = [match.group(2) for match in _FENCE.finditer(text)]
+    if not blocks and (opened := re.search(r"^[ \t]*```[^\n]*\n", text, re.MULTILINE)):
+        blocks = [text[opened.end() :]]
+    defining = [block for block in blocks if defines(block, entry_point)]
+    if defining:
+        return defining[-1].rstrip() + "\n"
+    return (blocks[0] if blocks else text).rstrip() + "\n"
+
+
+def defines(program: str, name: str) -> bool:
+    """Whether the program binds `name` at its top level; by the look of it where it does not parse."""
+    try:
+        body = ast.parse(program).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return re.search(rf"^(?:async\s+def|def|class)\s+{re.escape(name)}\b", program, re.MULTILINE) is not None
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == name:
+            return True
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return True
+    return False

@@ -1,0 +1,51 @@
+"""What a model said becomes an object or a program, or nothing."""
+
+import pytest
+
+from evalkit.extract import extract_json, extract_program
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": {"b": 1}}',
+        'Here it is:\n```json\n{"a": {"b": 1}}\n```\nDone.',
+        'Sure! {"a": {"b": 1}} That is all.',
+        'A set {x} in prose, then {"a": {"b": 1}}',
+        '```\n{"a": {"b": 1}}\n```',
+        'First ```python\nx\n```\nthen\n```json\n{"a": {"b": 1}}\n```',
+    ],
+)
+def test_finds_the_object(text):
+    assert extract_json(text) == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no object",
+        "[1, 2]",
+        '{"a": {"b": 1}, "c": [1, ',
+        '```json\n{"a": {"b": 1}, "c": "',
+        "{x} {y}",
+        '{"a": ' * 5000,
+        "{" * 20000,
+    ],
+)
+def test_finds_nothing(text):
+    assert extract_json(text) is None
+
+
+def test_code_with_fences_inside_an_object_survives():
+    assert extract_json('```json\n{"doc": "use ```py``` here"}\n```') == {"doc": "use ```py``` here"}
+
+
+def test_program_is_the_last_block_that_defines_the_entry_point():
+    text = "```python\ndef f():\n    return 1\n```\nwait:\n```python\ndef f():\n    return 2\n```\n```\nf()\n```"
+    assert extract_program(text, "f") == "def f():\n    return 2\n"
+
+
+def test_program_without_fences_and_with_an_open_one():
+    assert extract_program("def f():\n    pass", "f") == "def f():\n    pass\n"
+    assert extract_program("Here:\n```python\ndef f():\n    return (", "f") == "def f():\n    return (\n"
