@@ -39,7 +39,7 @@ class Divergence:
 
 def _forward_kl_terms(log_p: "Tensor", log_q: "Tensor", beta: float) -> "tuple[Tensor, Tensor]":
     q = log_q.exp()
-    return (log_q - log_p).mul_(q), -q
+    return (log_q - log_p).mul_(q), q.neg_()
 
 
 def _reverse_kl_terms(log_p: "Tensor", log_q: "Tensor", beta: float) -> "tuple[Tensor, Tensor]":

@@ -11,7 +11,7 @@ Where one tile spans the vocabulary, its logits are made once and all passes rea
 either head are read: what a vocabulary is padded with has probability zero by construction, not by a mask.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +23,7 @@ from distill.losses.divergences import DIVERGENCES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
+TILE_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Logits per tile. On a CPU a tile and its few temporaries stay near the caches; on a GPU it fills the machine."""
 
 VOCAB_TILE = 65536
@@ -54,7 +54,10 @@ class LossSpec:
 
 
 class LossSums(NamedTuple):
-    """Weighted sums over the tokens; divide by the global sum of weights. Only `loss` has a gradient."""
+    """Weighted sums over the tokens; divide by the global sum of weights. Only `loss` has a gradient.
+
+    `ce` is nan where nothing needs it: alpha 0 at a temperature other than 1.
+    """
 
     loss: Tensor
     ce: Tensor
@@ -120,7 +123,9 @@ class _Tiled(torch.autograd.Function):
         ctx.save_for_backward(*(g for g in grads if g is not None))
         ctx.present = [g is not None for g in grads]
         ctx.dtypes = (hidden.dtype, weight.dtype, bias.dtype if bias is not None else None)
-        loss = spec.alpha * sums[0] + (1 - spec.alpha) * spec.temperature**2 * sums[1]
+        loss = (1 - spec.alpha) * spec.temperature**2 * sums[1]
+        if spec.alpha > 0:
+            loss = loss + spec.alpha * sums[0]
         ce, divergence = sums[0].clone(), sums[1].clone()
         ctx.mark_non_differentiable(ce, divergence)
         return loss, ce, divergence
@@ -170,6 +175,11 @@ class _Side:
             logits = (logits / self.head.softcap).tanh_().mul_(self.head.softcap)
         return logits
 
+    def log_probs(self, columns: slice, temperature: float, norm: Tensor | None) -> Tensor:
+        """log softmax(logits / T) [tokens, columns]; without a norm the tile is the whole vocabulary."""
+        scaled = _over(self.logits(columns), temperature)
+        return torch.log_softmax(scaled, 1) if norm is None else scaled - norm
+
     def through_softcap(self, gradient: Tensor, columns: slice) -> Tensor:
         """Gradient of the raw logits from that of the capped ones: d/dx c tanh(x/c) = 1 - (capped/c)^2."""
         if self.head.softcap is None:
@@ -177,13 +187,12 @@ class _Side:
         return gradient.mul_(1 - (self.logits(columns) / self.head.softcap).square_())
 
 
-@dataclass(frozen=True)
-class _Norms:
-    """Per token [n, 1]: log-sum-exp of the student at T = 1 and at T, of the teacher at T."""
+class _Norms(NamedTuple):
+    """Log-sum-exp per token [n, 1]: student at T = 1 and at T, teacher at T. None where one tile is the vocabulary."""
 
-    plain: Tensor
-    student: Tensor
-    teacher: Tensor | None
+    plain: Tensor | None = None
+    student: Tensor | None = None
+    teacher: Tensor | None = None
 
 
 def _token_rows(
@@ -195,93 +204,106 @@ def _token_rows(
     grads: _Gradients,
     rows: slice,
 ) -> Tensor:
-    """The three passes over one token tile. Adds to `grads`; returns the sums of (CE, D)."""
+    """The three passes over one token tile. Adds to `grads`; returns the weighted sums of (CE, D), CE nan if unused."""
     tiles = list(_slices(spec.valid, spec.vocab_tile or VOCAB_TILE))
-    norms = _normalisers(student, teacher, tiles, spec)
-    total = _totals(student, teacher, tiles, spec, norms) if grads and teacher is not None else None
+    norms = _normalisers(student, teacher, tiles, spec) if len(tiles) > 1 else _Norms()
+    total = _totals(student, teacher, tiles, spec, norms) if grads and teacher is not None and len(tiles) > 1 else None
     weights = weights[:, None]
-    ce = (norms.plain * weights).sum()
-    divergence = torch.zeros_like(ce)
+    sums = weights.new_zeros(2)
     for columns in tiles:
-        z = student.logits(columns)
-        inside = (labels >= columns.start) & (labels < columns.stop)
-        index = (labels - columns.start).clamp(0, columns.stop - columns.start - 1)[:, None]
-        hit = inside[:, None].to(z.dtype) * weights
-        ce -= (1 - spec.label_smoothing) * (z.gather(1, index) * hit).sum()
-        if spec.label_smoothing:
-            ce -= spec.label_smoothing / spec.valid * (z * weights).sum()
+        plain = student.log_probs(columns, 1.0, norms.plain) if spec.alpha > 0 or spec.temperature == 1 else None
         gradient: Tensor | None = None
         if teacher is not None:
-            value, gradient = _divergence_tile(student, teacher, columns, spec, norms, total)
-            divergence += (value * weights).sum()
-            gradient = gradient.mul_(weights * ((1 - spec.alpha) * spec.temperature))
+            value, gradient = _divergence_tile(student, teacher, columns, spec, norms, total, plain)
+            sums[1] += (value * weights).sum()
+            gradient.mul_((1 - spec.alpha) * spec.temperature)
+        sums[0] += torch.nan if plain is None else (_ce_tile(plain, labels, columns, spec) * weights).sum()
         if not grads:
             continue
         if spec.alpha > 0:
-            gradient = _add_ce(gradient, z, norms.plain, index, hit, weights, spec)
+            assert plain is not None
+            gradient = _add_ce_gradient(gradient, plain, labels, columns, spec)
         assert gradient is not None
-        _fold(student, student.through_softcap(gradient, columns), columns, grads, rows)
-    return torch.stack([ce, divergence])
+        _fold(student, student.through_softcap(gradient, columns), weights, columns, grads, rows)
+    return sums
 
 
 def _divergence_tile(
-    student: _Side, teacher: _Side, columns: slice, spec: LossSpec, norms: _Norms, total: Tensor | float | None
+    student: _Side,
+    teacher: _Side,
+    columns: slice,
+    spec: LossSpec,
+    norms: _Norms,
+    total: Tensor | float | None,
+    plain: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """D summed over the tile [n, 1], and dD/ds [n, columns]."""
+    """D summed over the tile [n, 1], and dD/ds [n, columns]. `plain`: the student's log p where it is known (T = 1)."""
     divergence = DIVERGENCES[spec.divergence]
-    s, t = student.logits(columns) / spec.temperature, teacher.logits(columns) / spec.temperature
     if divergence.on_logits:
+        s, t = (_over(side.logits(columns), spec.temperature) for side in (student, teacher))
         value, slope = divergence.terms(s, t, spec.beta)
         return value.sum(1, keepdim=True) / spec.valid, slope.div_(spec.valid)
-    assert norms.teacher is not None
-    log_p = s.sub_(norms.student)
-    value, slope = divergence.terms(log_p, t.sub_(norms.teacher), spec.beta)
+    known = plain is not None and spec.temperature == 1
+    log_p = plain if known else student.log_probs(columns, spec.temperature, norms.student)
+    assert log_p is not None
+    value, slope = divergence.terms(log_p, teacher.log_probs(columns, spec.temperature, norms.teacher), spec.beta)
     summed = value.sum(1, keepdim=True)
-    if total is None:  # no gradient is wanted
-        return summed, slope
-    if isinstance(total, float):
-        return summed, torch.add(slope, log_p.exp_(), alpha=-total)
-    return summed, slope.sub(log_p.exp_().mul_(total))
+    if total is None:
+        total = divergence.total if divergence.total is not None else slope.sum(1, keepdim=True)
+    p = log_p.exp()
+    return summed, torch.sub(slope, p, alpha=total) if isinstance(total, float) else slope.sub(p.mul_(total))
 
 
-def _add_ce(
-    gradient: Tensor | None, z: Tensor, norm: Tensor, index: Tensor, hit: Tensor, weights: Tensor, spec: LossSpec
-) -> Tensor:
-    """Add alpha * weight * (softmax(z) - target) to the gradient of the tile."""
-    soft = (z - norm).exp_()
+def _ce_tile(log_p: Tensor, labels: Tensor, columns: slice, spec: LossSpec) -> Tensor:
+    """What a tile adds to the (smoothed) cross-entropy of each token, [n, 1]."""
+    index, inside = _labels_inside(labels, columns)
+    ce = log_p.gather(1, index).mul_(inside).mul_(spec.label_smoothing - 1)
+    return ce if not spec.label_smoothing else ce - spec.label_smoothing / spec.valid * log_p.sum(1, keepdim=True)
+
+
+def _add_ce_gradient(gradient: Tensor | None, log_p: Tensor, labels: Tensor, columns: slice, spec: LossSpec) -> Tensor:
+    """Add alpha * (p - target) to the gradient of the tile's logits."""
+    index, inside = _labels_inside(labels, columns)
+    soft = log_p.exp()
     if spec.label_smoothing:
         soft -= spec.label_smoothing / spec.valid
-    soft.mul_(weights * spec.alpha)
-    soft.scatter_add_(1, index, hit * (-spec.alpha * (1 - spec.label_smoothing)))
-    return soft if gradient is None else gradient.add_(soft)
+    soft.scatter_add_(1, index, inside.to(soft.dtype) * (spec.label_smoothing - 1))
+    return soft.mul_(spec.alpha) if gradient is None else gradient.add_(soft, alpha=spec.alpha)
 
 
-def _fold(student: _Side, gradient: Tensor, columns: slice, grads: _Gradients, rows: slice) -> None:
-    """Gradient of a tile's logits into those of hidden [tokens, H], weight [V, H] and bias [V]."""
-    weight = student.head.weight[columns]
+def _labels_inside(labels: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
+    """Column of each label in the tile [n, 1], and whether it is in it at all."""
+    inside = (labels >= columns.start) & (labels < columns.stop)
+    return (labels - columns.start).clamp(0, columns.stop - columns.start - 1)[:, None], inside[:, None]
+
+
+def _fold(student: _Side, gradient: Tensor, weights: Tensor, columns: slice, grads: _Gradients, rows: slice) -> None:
+    """Gradient of a tile's logits, times the weights [n, 1], into those of hidden [N, H], weight [V, H], bias [V]."""
     if grads.bias is not None:
-        grads.bias[columns] += gradient.sum(0)
+        grads.bias[columns] += (gradient * weights).sum(0)
     gradient = gradient.to(student.hidden.dtype)
     if grads.hidden is not None:
-        grads.hidden[rows] += (gradient @ weight.to(gradient.dtype)).to(grads.hidden.dtype)
+        head = student.head.weight[columns].to(gradient.dtype)
+        grads.hidden[rows] += (gradient @ head).to(grads.hidden.dtype).mul_(weights)
     if grads.weight is not None:
+        hidden = (student.hidden * weights).to(gradient.dtype)
         if gradient.dtype == grads.weight.dtype:
-            grads.weight[columns].addmm_(gradient.T, student.hidden)
+            grads.weight[columns].addmm_(gradient.T, hidden)
         else:
-            grads.weight[columns] += (gradient.T @ student.hidden).to(grads.weight.dtype)
+            grads.weight[columns] += (gradient.T @ hidden).to(grads.weight.dtype)
 
 
 def _normalisers(student: _Side, teacher: _Side | None, tiles: "Sequence[slice]", spec: LossSpec) -> _Norms:
-    plain = _log_sum_exp(student.logits, tiles, 1.0)
+    plain = _log_sum_exp(student, tiles, 1.0)
     if teacher is None or DIVERGENCES[spec.divergence].on_logits:
-        return _Norms(plain, plain, None)
-    scaled = plain if spec.temperature == 1 else _log_sum_exp(student.logits, tiles, spec.temperature)
-    return _Norms(plain, scaled, _log_sum_exp(teacher.logits, tiles, spec.temperature))
+        return _Norms(plain)
+    scaled = plain if spec.temperature == 1 else _log_sum_exp(student, tiles, spec.temperature)
+    return _Norms(plain, scaled, _log_sum_exp(teacher, tiles, spec.temperature))
 
 
-def _log_sum_exp(logits: Callable[[slice], Tensor], tiles: "Sequence[slice]", temperature: float) -> Tensor:
-    parts = [torch.logsumexp(_over(logits(columns), temperature), 1, keepdim=True) for columns in tiles]
-    return parts[0] if len(parts) == 1 else torch.logsumexp(torch.cat(parts, 1), 1, keepdim=True)
+def _log_sum_exp(side: _Side, tiles: "Sequence[slice]", temperature: float) -> Tensor:
+    parts = [torch.logsumexp(_over(side.logits(columns), temperature), 1, keepdim=True) for columns in tiles]
+    return torch.logsumexp(torch.cat(parts, 1), 1, keepdim=True)
 
 
 def _over(logits: Tensor, temperature: float) -> Tensor:
@@ -293,20 +315,19 @@ def _totals(student: _Side, teacher: _Side, tiles: "Sequence[slice]", spec: Loss
     divergence = DIVERGENCES[spec.divergence]
     if divergence.total is not None:
         return divergence.total
-    assert norms.teacher is not None
-    total = torch.zeros_like(norms.plain)
+    parts = []
     for columns in tiles:
-        log_p = student.logits(columns) / spec.temperature - norms.student
-        log_q = teacher.logits(columns) / spec.temperature - norms.teacher
-        total += divergence.terms(log_p, log_q, spec.beta)[1].sum(1, keepdim=True)
-    return total
+        log_p = student.log_probs(columns, spec.temperature, norms.student)
+        log_q = teacher.log_probs(columns, spec.temperature, norms.teacher)
+        parts.append(divergence.terms(log_p, log_q, spec.beta)[1].sum(1, keepdim=True))
+    return torch.stack(parts).sum(0)
 
 
 def _token_tile(hidden: Tensor, spec: LossSpec) -> int:
     if spec.token_tile is not None:
         return spec.token_tile
     elements = TILE_ELEMENTS.get(hidden.device.type, TILE_ELEMENTS["cuda"])
-    return max(16, elements // min(spec.valid, spec.vocab_tile or VOCAB_TILE))
+    return max(128, elements // min(spec.valid, spec.vocab_tile or VOCAB_TILE))
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:

@@ -1,0 +1,262 @@
+"""Speed and memory of training, in one run: ours against TRL's GKDTrainer and against bare PyTorch loops.
+
+A 3M student, a 10M teacher, batch 8 x 256, every token scored, forward KL at T = 1, fp32. Each variant runs in its own
+process, in turns, so that a drifting machine hits all of them. Peak memory is the process's high-water mark above
+what it held with the models loaded. Prints each ratio beside its target with the spread over rounds; exits 1 where one
+is missed. `--quick` answers in under a minute at the small vocabulary only, with bars 20% wider.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent]
+"""The benches bear the packages' names: a script's own folder, first on the path, would hide the package."""
+
+BATCH, LENGTH = 8, 256
+STUDENT = {"layers": 5, "hidden": 192, "heads": 6, "intermediate": 512}
+TEACHER = {"layers": 7, "hidden": 320, "heads": 5, "intermediate": 864}
+VARIANTS = ("gkd", "kd", "sft", "bare_ce", "teacher_forward")
+
+TARGETS: dict[int, dict[str, tuple[str, float]]] = {
+    32000: {"tokens/s, kd over GKD": (">=", 2.5), "memory, kd over GKD": ("<=", 0.4)},
+    4096: {"tokens/s, kd over GKD": (">=", 1.4)},
+}
+COMMON_TARGETS = {
+    "step, kd over (bare CE + teacher forward)": ("<=", 1.15),
+    "step, sft over bare CE": ("<=", 1.1),
+}
+
+
+def model(shape: dict[str, int], vocab: int) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=shape["hidden"],
+        intermediate_size=shape["intermediate"],
+        num_hidden_layers=shape["layers"],
+        num_attention_heads=shape["heads"],
+        num_key_value_heads=shape["heads"],
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    return LlamaForCausalLM(config)
+
+
+def resident(key: str) -> int:
+    """VmRSS or VmHWM of this process in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"no {key} in /proc/self/status: this bench needs Linux")
+
+
+def reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def measure(variant: str, vocab: int, steps: int) -> dict[str, float]:
+    """Median step in seconds and peak bytes above the loaded models, in this process."""
+    import torch
+
+    torch.manual_seed(0)
+    student = model(STUDENT, vocab)
+    teacher = model(TEACHER, vocab).eval() if variant in ("gkd", "kd", "teacher_forward") else None
+    ids = torch.randint(2, vocab, (BATCH, LENGTH))
+    reset_peak()
+    loaded = resident("VmRSS")
+    if variant in ("bare_ce", "teacher_forward"):
+        times = _loop(_bare(variant, student, teacher, ids), steps)
+    else:
+        times = _trainer(variant, student, teacher, ids, steps)
+    return {"seconds": statistics.median(times[2:]), "memory": float(resident("VmHWM") - loaded)}
+
+
+def _loop(step: Callable[[], None], steps: int) -> list[float]:
+    times = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _bare(variant: str, student: Any, teacher: Any, ids: Any) -> Callable[[], None]:
+    import torch
+
+    if variant == "teacher_forward":
+
+        def forward() -> None:
+            with torch.no_grad():
+                teacher(input_ids=ids, use_cache=False)
+
+        return forward
+    optimizer = torch.optim.AdamW(student.parameters(), 1e-4, fused=True)
+
+    def step() -> None:
+        student(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _trainer(variant: str, student: Any, teacher: Any, ids: Any, steps: int) -> list[float]:
+    import datasets
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        times: list[float]
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            now = time.perf_counter()
+            if state.global_step:
+                self.times.append(now - self.last)
+            else:
+                self.times = []
+            self.last = now
+
+    rows = [{"input_ids": row, "labels": row} for row in ids.tolist()] * (steps + 1)
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _build(variant, student, teacher, datasets.Dataset.from_list(rows), clock, folder, steps + 1)
+        trainer.train()
+    return clock.times
+
+
+def _build(variant: str, student: Any, teacher: Any, data: Any, clock: Any, folder: str, steps: int) -> Any:
+    common: dict[str, Any] = {
+        "output_dir": folder,
+        "max_steps": steps,
+        "per_device_train_batch_size": BATCH,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "logging_steps": 1000,
+        "remove_unused_columns": False,
+        "learning_rate": 1e-4,
+    }
+    shared: dict[str, Any] = {"model": student, "train_dataset": data, "callbacks": [clock]}
+    if variant == "kd":
+        from transformers import TrainingArguments
+
+        from distill.data import Padded
+        from distill.losses import LossSpec
+        from distill.trainer import DistillTrainer
+
+        spec = LossSpec(student.config.vocab_size)
+        return DistillTrainer(
+            args=TrainingArguments(**common), data_collator=Padded(0), teacher=teacher, spec=spec, **shared
+        )
+    tokenizer = _tokenizer()
+    quiet = {"activation_checkpointing": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    if variant == "sft":
+        from trl import SFTConfig
+
+        from distill.data import Padded
+        from distill.sft import PlainSFT
+
+        args = SFTConfig(**common, **quiet)
+        return PlainSFT(args=args, data_collator=Padded(0), processing_class=tokenizer, **shared)
+    from trl.experimental.gkd import GKDConfig, GKDTrainer
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    return GKDTrainer(
+        teacher_model=teacher,
+        args=GKDConfig(lmbda=0.0, beta=0.0, temperature=1.0, **common, **quiet),
+        data_collator=DataCollatorForLanguageModeling(pad_token_id=0),
+        processing_class=tokenizer,
+        **shared,
+    )
+
+
+def _tokenizer() -> Any:
+    """The trainers insist on one; the data is tokenized already."""
+    from distill.tokenizer import train_tokenizer
+
+    return train_tokenizer(["def f(): pass"], 270)
+
+
+def run_worker(variant: str, vocab: int, steps: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--worker", variant, "--vocab", str(vocab), "--steps", str(steps)]
+    quiet = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    result = subprocess.run(command, env={**os.environ, **quiet}, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise SystemExit(f"{variant} failed:\n{result.stderr[-2000:]}")
+    return json.loads(result.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The ratios of one round."""
+    second = {name: facts["seconds"] for name, facts in found.items()}
+    return {
+        "tokens/s, kd over GKD": second["gkd"] / second["kd"],
+        "memory, kd over GKD": found["kd"]["memory"] / found["gkd"]["memory"],
+        "step, kd over (bare CE + teacher forward)": second["kd"] / (second["bare_ce"] + second["teacher_forward"]),
+        "step, sft over bare CE": second["sft"] / second["bare_ce"],
+    }
+
+
+def report(vocab: int, rounds: list[dict[str, dict[str, float]]], slack: float) -> tuple[dict[str, Any], bool]:
+    """Print one vocabulary's table; returns its figures and whether every target is met."""
+    print(f"\nvocabulary {vocab}")
+    for name in VARIANTS:
+        seconds = [r[name]["seconds"] * 1000 for r in rounds]
+        memory = [r[name]["memory"] / 2**20 for r in rounds]
+        print(f"  {name:16} {statistics.median(seconds):7.0f} ms/step   {statistics.median(memory):6.0f} MiB")
+    figures, fine = {}, True
+    per_round = [ratios(r) for r in rounds]
+    for name in per_round[0]:
+        values = [r[name] for r in per_round]
+        middle = statistics.median(values)
+        side, bar = {**COMMON_TARGETS, **TARGETS[vocab]}.get(name, ("", 0.0))
+        ok = side == "" or (middle >= bar / slack if side == ">=" else middle <= bar * slack)
+        fine &= ok
+        verdict = "" if side == "" else f"target {side} {bar:g}  {'met' if ok else 'MISSED'}"
+        print(f"  {name:42} {middle:5.2f}  ({min(values):.2f} to {max(values):.2f})  {verdict}")
+        figures[name] = {"median": middle, "rounds": values, "target": f"{side} {bar:g}".strip(), "met": ok}
+    return figures, fine
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--vocab", type=int)
+    parser.add_argument("--steps", type=int)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(measure(options.worker, options.vocab, options.steps)))
+        return 0
+    vocabularies = [options.vocab] if options.vocab else [4096] if options.quick else [4096, 32000]
+    steps, count, slack = options.steps or (5 if options.quick else 12), 1 if options.quick else 3, 1.2
+    found, fine = {}, True
+    for vocab in vocabularies:
+        rounds = [{name: run_worker(name, vocab, steps) for name in VARIANTS} for _ in range(count)]
+        figures, ok = report(vocab, rounds, slack if options.quick else 1.0)
+        found[str(vocab)], fine = figures, fine and ok
+    if options.json:
+        machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+        from evalkit.runs import environment
+
+        options.json.write_text(json.dumps({"machine": machine, **environment(), "ratios": found}, indent=2) + "\n")
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
