@@ -105,7 +105,7 @@ def test_heldout_reads_problems_and_samples(tmp_path):
     file.write_text(problem.model_dump_json() + "\n" + json.dumps(sample) + "\n")
     assert [p.id for p in load_suite("heldout", file)] == ["mini/0", "other"]
     file.write_text(problem.model_copy(update={"tests": ()}).model_dump_json())
-    with pytest.raises(DataError, match="line 1.*exactly one"):
+    with pytest.raises(DataError, match=r"line 1.*exactly one"):
         load_suite("heldout", file)
 
 
