@@ -1,6 +1,6 @@
 """The statistics of scores. A score that cannot be had is None, never a zero.
 
-Rates over tasks are clustered by task: a task's samples share its difficulty. Two models are compared on the same tasks.
+Rates over tasks are clustered by task: a task's samples share its difficulty. Models are compared on the same tasks.
 Sources: Chen et al. 2021 (arXiv 2107.03374) for pass@k; Wilson 1927; Miller 2024 (arXiv 2411.00640) for clustering and
 pairing; McNemar 1947 in its exact form.
 """
@@ -55,8 +55,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval | None:
 def clustered_mean(values: Sequence[float], level: float = 0.95) -> Interval | None:
     """Mean of per-task values in [0, 1] with Student's interval over tasks, cut to [0, 1]; None below two tasks.
 
-    Each value is already the mean over a task's samples, so their noise is in the spread between tasks. Where all values
-    are equal the spread says nothing, and Wilson's interval at the rounded count stands in: it is wider, never zero.
+    Each value is already the mean over a task's samples, so their noise is in the spread between tasks. Where all
+    values are equal the spread says nothing, and Wilson's interval at the rounded count stands in: never of no width.
     """
     n = len(values)
     if n < 2:
@@ -96,7 +96,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float], level: fl
     """Mean of `second - first` per task, Student's interval; None below two tasks.
 
     Where no task differs, or all by the same, Student's interval would have no width. Then the bound is what the exact
-    binomial says of the chance d that a task differs at all, none of n having broken the rule: d <= 1 - (1-level)^(1/n).
+    binomial says of the chance d that a task breaks the rule, none of n having broken it: d <= 1 - (1-level)^(1/n).
     """
     if len(first) != len(second):
         raise ValueError("the two models were not asked the same tasks")
