@@ -2,15 +2,15 @@
 
 What is private: SFTTrainer patches `model.forward` on the instance with a chunked head, which costs 1.5 to 2.9 times a
 plain step on a CPU, gives the logits of all positions, and follows the original weights into a deep copy. We take the
-patch off again and compute the cross-entropy ourselves, at labelled positions only.
-Contract test: tests/distill/test_sft_contract.py.
+patch off again and compute the cross-entropy ourselves (distill.losses with alpha 1), at labelled positions only.
+Contract test: tests/distill/test_invariances.py.
 """
 
 from typing import Any
 
-import torch
 from trl import SFTTrainer
 
+from distill.losses import LossSpec, tiled_loss
 from distill.trainer import GlobalTokens, head_of, hidden_states, labelled, targets
 
 
@@ -26,13 +26,7 @@ class PlainSFT(GlobalTokens, SFTTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         where, labels, weights = targets(inputs["labels"], inputs.get("weights"))
-        hidden = labelled(hidden_states(model, inputs["input_ids"]), where)
-        head = head_of(self.model)
-        logits = torch.nn.functional.linear(hidden, head.weight, head.bias).float()
-        if head.softcap is not None:
-            logits = (logits / head.softcap).tanh() * head.softcap
-        each = torch.nn.functional.cross_entropy(
-            logits, labels, reduction="none", label_smoothing=self.args.label_smoothing_factor
-        )
-        loss = self.scaled((each * weights).sum(), inputs, num_items_in_batch)
+        hidden, head = labelled(hidden_states(model, inputs["input_ids"]), where), head_of(self.model)
+        spec = LossSpec(head.weight.shape[0], alpha=1.0, label_smoothing=self.args.label_smoothing_factor)
+        loss = self.scaled(tiled_loss(hidden, head, labels, weights, spec).loss, inputs, num_items_in_batch)
         return (loss, {}) if return_outputs else loss
