@@ -1,0 +1,73 @@
+"""The teacher as an ASGI application behind the OpenAI interface: /v1/chat/completions, /v1/models, /health."""
+
+import hashlib
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from synth.teacher.faults import Faults
+from synth.teacher.flaws import answer
+
+MODEL = "potstill-builtin"
+CHARACTERS_PER_TOKEN = 4
+"""There is no tokenizer here: usage is counted in fours of characters."""
+
+
+def create_app(*, flaws: float = 0.0, seed: int = 0, faults: Faults | None = None) -> Starlette:
+    """The application. `flaws`: share of answers with a planted flaw; `faults`: how the server misbehaves."""
+    faults = faults or Faults()
+
+    async def chat(request: Request) -> Response:
+        if (fault := await faults.strike()) is not None:
+            return fault
+        try:
+            body = await request.json()
+            text = body["messages"][-1]["content"]
+        except (ValueError, KeyError, IndexError, TypeError):
+            return error(400, "messages: a list whose last item has a content")
+        if body.get("model") != MODEL:
+            return error(404, f"no such model; this server has {MODEL}")
+        said = answer(text, flaws, seed)
+        if said is None:
+            return error(400, "this built-in teacher answers questions with Category, Level and Task number lines only")
+        finish = "stop"
+        limit = body.get("max_tokens") or body.get("max_completion_tokens")
+        if limit and len(said) > limit * CHARACTERS_PER_TOKEN:
+            said, finish = said[: limit * CHARACTERS_PER_TOKEN], "length"
+        return JSONResponse(reply(text, said, finish))
+
+    async def models(_: Request) -> Response:
+        owner = "potstill (a grammar, not a language model)"
+        return JSONResponse({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": owner}]})
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/models", models),
+            Route("/health", health),
+        ]
+    )
+
+
+def reply(asked: str, said: str, finish: str) -> dict[str, Any]:
+    """A chat completion of one choice."""
+    prompt, completion = len(asked) // CHARACTERS_PER_TOKEN, len(said) // CHARACTERS_PER_TOKEN
+    return {
+        "id": f"chatcmpl-{hashlib.sha256(asked.encode()).hexdigest()[:16]}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": MODEL,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": finish}],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
+    }
+
+
+def error(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, status_code=status)
