@@ -78,6 +78,9 @@ def candidates(problem: Problem, suite_problems: Iterable[Problem]) -> list[Prob
     return kept
 
 
+_DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
 def rename_entry(program: str, old: str, new: str) -> str:
     """The program with its top-level `old` renamed to `new`, calls of itself included; layout and comments stay.
 
@@ -86,17 +89,18 @@ def rename_entry(program: str, old: str, new: str) -> str:
     if old == new:
         return program
     spots = []
-    lines = program.splitlines(keepends=True)
-    for node in ast.walk(ast.parse(program)):
+    lines = program.split("\n")
+    tree = ast.parse(program)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == old:
             spots.append((node.lineno, node.col_offset))
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == old:
+        elif node in tree.body and isinstance(node, _DEFINITION) and node.name == old:
             spots.append((node.lineno, _name_offset(lines[node.lineno - 1], node.col_offset, old)))
     for line, column in sorted(spots, reverse=True):
         raw = lines[line - 1].encode()
         if raw[column : column + len(old.encode())] == old.encode():
             lines[line - 1] = (raw[:column] + new.encode() + raw[column + len(old.encode()) :]).decode()
-    return "".join(lines)
+    return "\n".join(lines)
 
 
 def _name_offset(line: str, column: int, name: str) -> int:
