@@ -5,6 +5,7 @@ on exact built-ins that were rebuilt from data.
 """
 
 import ast
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -54,8 +55,53 @@ def _read(node: ast.expr, source: str, entry_point: str) -> Call | None:
             return _call(node.left, source, entry_point, lambda answer: bool(answer != expected))
         if isinstance(operator, ast.Is) and (expected is None or isinstance(expected, bool)):
             return _call(node.left, source, entry_point, lambda answer: answer is expected)
+        if isinstance(operator, ast.Lt | ast.LtE):
+            return _near(node, source, entry_point)
         return None
+    if _is_isclose(node) and entry_point != "isclose":
+        return _isclose(node, source, entry_point)
     return _call(node, source, entry_point, bool)
+
+
+def _near(node: ast.Compare, source: str, entry_point: str) -> Call | None:
+    """`abs(f(x) - v) < eps`, either way round."""
+    outer, bound = node.left, ast.literal_eval(node.comparators[0])
+    if not (isinstance(outer, ast.Call) and _named(outer.func, "abs", "fabs") and len(outer.args) == 1):
+        return None
+    difference = outer.args[0]
+    if not (isinstance(difference, ast.BinOp) and isinstance(difference.op, ast.Sub)) or outer.keywords:
+        return None
+    left = isinstance(difference.left, ast.Call)
+    asked, value = (difference.left, difference.right) if left else (difference.right, difference.left)
+    expected, strict = ast.literal_eval(value), isinstance(node.ops[0], ast.Lt)
+
+    def holds(answer: Any) -> bool:
+        distance = abs(answer - expected)
+        return bool(distance < bound if strict else distance <= bound)
+
+    return _call(asked, source, entry_point, holds)
+
+
+def _is_isclose(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and _named(node.func, "isclose") and len(node.args) == 2
+
+
+def _isclose(node: ast.expr, source: str, entry_point: str) -> Call | None:
+    """`math.isclose(f(x), v, rel_tol=..., abs_tol=...)`, either way round."""
+    assert isinstance(node, ast.Call)
+    tolerances = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+    if not set(tolerances) <= {"rel_tol", "abs_tol"}:
+        return None
+    first = isinstance(node.args[0], ast.Call)
+    asked, value = node.args if first else reversed(node.args)
+    expected = ast.literal_eval(value)
+    return _call(asked, source, entry_point, lambda answer: math.isclose(answer, expected, **tolerances))
+
+
+def _named(function: ast.expr, *names: str) -> bool:
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "math":
+        return function.attr in names
+    return isinstance(function, ast.Name) and function.id in names
 
 
 def _call(node: ast.expr, source: str, entry_point: str, holds: Callable[[Any], bool]) -> Call | None:

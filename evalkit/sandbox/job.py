@@ -1,16 +1,18 @@
 """What is run: a program, its tests, its limits."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evalkit.records import Problem, Record
+
+MAX_FIXTURES = 4 << 20
 
 
 class Limits(Record):
     """What one execution may use."""
 
-    cpu: float | None = None
+    cpu: float | None = Field(default=None, gt=0)
     """CPU seconds; None: from the reference's own time on this machine, else `DEFAULT_CPU`."""
-    wall: float = 10.0
+    wall: float = Field(default=10.0, gt=0)
     """Seconds from the start of the execution; a backstop only."""
 
 
@@ -28,6 +30,20 @@ class Job(Record):
     reference: str | None = None
     """A complete program that passes: its CPU time sets the limit."""
     limits: Limits = Limits()
+    any_of: bool = False
+    """A probe, not a test: all recorded calls run, whatever came before, and the verdict says which assertions held;
+    `passed` means at least one. Used to look for what a program might solve."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Job":
+        if bool(self.tests) == (self.test_program is not None):
+            raise ValueError("exactly one of `tests` and `test_program` is needed")
+        for name in self.files:
+            if name.startswith("/") or ".." in name.split("/") or not name or "\0" in name:
+                raise ValueError(f"a fixture must lie in the program's own folder: {name!r}")
+        if sum(map(len, self.files.values())) > MAX_FIXTURES:
+            raise ValueError(f"fixtures are limited to {MAX_FIXTURES >> 20} MiB")
+        return self
 
     @classmethod
     def of(cls, problem: Problem, program: str, id: str | None = None) -> "Job":

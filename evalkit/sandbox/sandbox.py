@@ -126,7 +126,7 @@ class Sandbox:
         verdict = self._attempt(job, cpu)
         if verdict.outcome is Outcome.WALL_TIMEOUT:  # a busy machine is no verdict on the program
             verdict = self._attempt(job, cpu)
-        if verdict.passed:
+        if verdict.passed and not job.any_of:
             self._reference_cpu.setdefault(_reference_key(job, job.program), verdict.cpu)
         return verdict
 
@@ -154,8 +154,10 @@ class Sandbox:
         """CPU seconds: as asked, else twenty times what the reference takes on this machine, else a default."""
         if job.limits.cpu is not None:
             return job.limits.cpu
-        if job.reference is None or job.reference == job.program:
+        if job.reference is None:
             return DEFAULT_CPU
+        if job.reference == job.program:
+            return REFERENCE_CPU
         key = _reference_key(job, job.reference)
         if key not in self._reference_cpu:
             reference = self._attempt(job.model_copy(update={"program": job.reference}), REFERENCE_CPU)

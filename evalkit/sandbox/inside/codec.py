@@ -1,17 +1,29 @@
 """Plain data across the jail's wall: JSON with tags, rebuilt as exact built-ins. Never pickle.
 
 Carries None, bool, int of any size, float with nan and inf, complex, str with lone surrogates, bytes, bytearray, list,
-tuple, set, frozenset, dict with any hashable key, range, built-in types, nested. Subclasses (Counter, namedtuple,
+tuple, set, frozenset, dict with any hashable key, deque, range, Decimal, Fraction, date, datetime, built-in types, nested. Subclasses (Counter, namedtuple,
 IntEnum) cross as their base, so nothing that a program defined, and no `__eq__` of its own, reaches the other side.
 What is no data can cross as a handle, where the caller passes `handle`.
 """
 
 import builtins
+import collections
+import datetime
+import decimal
+import fractions
 from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 80
 _TYPE_NAMES = {value: name for name, value in vars(builtins).items() if isinstance(value, type)}
+
+_BY_TEXT: dict[type, str] = {
+    decimal.Decimal: "!D",
+    fractions.Fraction: "!F",
+    datetime.date: "!E",
+    datetime.datetime: "!T",
+}
+"""Types whose text says everything, and the tag of each."""
 
 Handle = Callable[[Any], int]
 
@@ -52,6 +64,10 @@ def encode(value: Any, handle: Handle | None = None, depth: int = 0) -> Any:
         return {"!c": [encode(value.real), encode(value.imag)]}
     if kind is range:
         return {"!r": [encode(value.start), encode(value.stop), encode(value.step)]}
+    if kind in _BY_TEXT:
+        return {_BY_TEXT[kind]: str(value)}
+    if kind is collections.deque:
+        return {"!q": [[encode(item, handle, below) for item in value], value.maxlen]}
     if kind is type and value in _TYPE_NAMES:
         return {"!y": _TYPE_NAMES[value]}
     for base in (bool, int, float, str, list, tuple, dict, set, frozenset, bytes):
@@ -99,6 +115,19 @@ def _items(body: Any, handle: Any) -> list[Any]:
     return [decode(item, handle) for item in body]
 
 
+def _text(body: Any) -> str:
+    if type(body) is not str or len(body) > 4000:
+        raise ValueError("no number or date")
+    return body
+
+
+def _fraction(body: Any) -> fractions.Fraction:
+    """Without an exponent: `1e999999999` would be a number of a gigabyte."""
+    if "e" in _text(body).lower():
+        raise ValueError("no fraction")
+    return fractions.Fraction(body)
+
+
 def _builtin_type(body: Any, _: Any) -> type:
     found = getattr(builtins, body)
     if not isinstance(found, type):
@@ -118,5 +147,10 @@ _DECODERS: dict[str, Callable[[Any, Any], Any]] = {
     "!a": lambda body, _: bytearray.fromhex(body),
     "!c": lambda body, _: complex(decode(body[0]), decode(body[1])),
     "!y": _builtin_type,
+    "!D": lambda body, _: decimal.Decimal(_text(body)),
+    "!F": lambda body, _: _fraction(body),
+    "!E": lambda body, _: datetime.date.fromisoformat(_text(body)),
+    "!T": lambda body, _: datetime.datetime.fromisoformat(_text(body)),
+    "!q": lambda body, handle: collections.deque(_items(body[0], handle), body[1]),
     "!r": lambda body, _: range(*_items(body, None)),
 }

@@ -88,6 +88,12 @@ def _drop_to_unused_uid() -> None:
     check(libc.prctl(4, 1, 0, 0, 0), "dumpable")  # lost by the change of uid; needed to write the id maps
 
 
+def _restrict_mount(path: str, flags: int) -> None:
+    """Add mount flags to everything mounted at and below `path`."""
+    attributes = _MountAttr(flags, 0, 0, 0)
+    check(libc.syscall(MOUNT_SETATTR, -100, path.encode(), 0x8000, ctypes.byref(attributes), 32), "mount_setattr")
+
+
 def _build_root() -> None:
     """A tmpfs that holds read-only binds of the interpreter, four devices and a scratch folder, made the root."""
     _mount(None, "/", None, RECURSIVE | PRIVATE)
@@ -98,16 +104,14 @@ def _build_root() -> None:
     for path, fd in folders:
         os.makedirs(root + path, exist_ok=True)
         _mount(f"/proc/self/fd/{fd}", root + path, None, BIND | RECURSIVE)
-        attributes = _MountAttr(RDONLY | NOSUID | NODEV, 0, 0, 0)
-        check(
-            libc.syscall(MOUNT_SETATTR, -100, (root + path).encode(), 0x8000, ctypes.byref(attributes), 32),
-            "mount_setattr",
-        )
+        _restrict_mount(root + path, RDONLY | NOSUID | NODEV)
         os.close(fd)
     os.makedirs(root + "/dev")
     for path, fd in devices:
         open(root + path, "w").close()
         _mount(f"/proc/self/fd/{fd}", root + path, None, BIND)
+        # Read-only: the node's times stay the host's; a device itself can be written all the same.
+        _restrict_mount(root + path, RDONLY | NOSUID | NOEXEC)
         os.close(fd)
     for name in ("lib", "lib64"):
         if os.path.islink(f"/{name}"):
@@ -122,7 +126,7 @@ def _build_root() -> None:
     _mount(None, "/", None, REMOUNT | BIND | RDONLY | NOSUID | NODEV)
 
 
-def harden(scratch: str, memory: int, file_size: int) -> None:
+def harden(scratch: str, memory: int, file_size: int, own_files: bool) -> None:
     """Limits, no capabilities, no new privileges, Landlock, the allow-list. Once per jail: children inherit it all."""
     limits = (
         (resource.RLIMIT_AS, memory),
@@ -142,5 +146,6 @@ def harden(scratch: str, memory: int, file_size: int) -> None:
     check(libc.prctl(4, 0, 0, 0, 0), "not dumpable")
     check(libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()), "drop capabilities")
     check(libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
-    landlock.restrict(libc, [*runtime_folders(), "/lib", "/lib64"], scratch)
-    Filter(zygote_filter()).install(libc)
+    # Before version 3 Landlock lets files be truncated: too little where it is the only wall before them.
+    landlock.restrict(libc, [*runtime_folders(), "/lib", "/lib64"], scratch, least=0 if own_files else 3)
+    Filter(zygote_filter(own_files)).install(libc)

@@ -15,12 +15,14 @@ def abi(libc: ctypes.CDLL) -> int:
     return max(0, int(libc.syscall(CREATE_RULESET, None, 0, 1)))
 
 
-def restrict(libc: ctypes.CDLL, read_only: Iterable[str], writable: str) -> None:
+def restrict(libc: ctypes.CDLL, read_only: Iterable[str], writable: str, least: int) -> None:
     """From here on: read below `read_only`, read and write below `writable`, the null devices, nothing else; no TCP, no
     signals and no abstract sockets to the outside where the kernel's version knows them. Raises OSError."""
     version = abi(libc)
-    if not version:
-        raise OSError(38, "this kernel has no Landlock")
+    if not version and not least:
+        return
+    if version < least:
+        raise OSError(38, f"this kernel's Landlock is version {version}, {least} is needed")
     handled = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
     attributes = (ctypes.c_uint64 * 3)(handled, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8

@@ -1,5 +1,6 @@
 """The candidate's side of split judging: operations on its names and objects, by request of the tester."""
 
+import functools
 import itertools
 import operator
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from .codec import decode, encode
 
 MAX_HANDLES = 100_000
 CHUNK = 64
-"""Items of an iterator sent at a time: drawn lazily, as the tester asks."""
+"""Items of a container sent at a time."""
 
 _OPERATORS = (
     "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift eq ne lt le gt ge neg pos invert abs"
@@ -25,8 +26,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {name: getattr(operator, name) for na
 
 
 class Objects:
-    def __init__(self, names: dict[str, Any]) -> None:
-        self.names = names
+    def __init__(self, names: dict[str, Any], call_back: Callable[..., Any]) -> None:
+        self.names, self.call_back = names, call_back
         self.held: list[Any] = []
         self.numbers: dict[int, int] = {}
 
@@ -46,10 +47,18 @@ class Objects:
             if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == "__main__"
         }
 
+    def classes(self) -> list[str]:
+        """Names of the classes that the program defines."""
+        return [n for n, value in self.names.items() if isinstance(value, type) and value.__module__ == "__main__"]
+
+    def look_up(self, number: int) -> Any:
+        """What a number in a request stands for: an object held here, or (below zero) a function of the test."""
+        return self.held[number] if number >= 0 else functools.partial(self.call_back, number)
+
     def perform(self, action: str, target: Any, args: Any, kwargs: Any) -> list[Any]:
         """Do one operation; returns ['ok', value, arguments as they are now or null]."""
-        args = decode(args, self.held.__getitem__)
-        kwargs = decode(kwargs, self.held.__getitem__)
+        args = decode(args, self.look_up)
+        kwargs = decode(kwargs, self.look_up)
         before = self._snapshot(args) if action in ("name", "method") else None
         value = self._apply(action, target, args, kwargs)
         after = self._snapshot(args) if before is not None else None
@@ -80,12 +89,12 @@ class Objects:
         if action == "setitem":
             self.held[target][args[0]] = args[1]
             return None
-        if action == "class_of":
-            return type(self.held[target]).__name__
         if action == "isinstance":
             return isinstance(self.held[target], self.names[args[0]])
         if action == "iter":
-            return [self.hold(iter(self.held[target]))]
+            iterator = iter(self.held[target])
+            # An iterator can be shared and endless: one item at a time, as it is drawn. A fresh one over a container not.
+            return [self.hold(iterator), 1 if iterator is self.held[target] else CHUNK]
         if action == "next":
-            return list(itertools.islice(self.held[target], CHUNK))
+            return list(itertools.islice(self.held[target], *args))
         return OPERATORS[action](self.held[target], *args)

@@ -4,8 +4,12 @@ The first frame on its socket (marshal, from the driver) says which. A candidate
 expected value or a verdict: there is nothing in it to steal or forge.
 """
 
+import builtins
+import contextlib
 import marshal
 import os
+import sys
+import types
 from typing import Any
 
 from . import wire
@@ -19,6 +23,8 @@ Job = dict[str, Any]
 def run(fds: list[int]) -> None:
     job: Job = marshal.loads(wire.read(fds[0]))
     for name, text in job.get("files", {}).items():
+        if "/" in name:
+            os.makedirs(os.path.dirname(name), exist_ok=True)
         with open(name, "w", encoding="utf-8", newline="") as file:
             file.write(text)
     ROLES[job["role"]](job, fds)
@@ -26,7 +32,12 @@ def run(fds: list[int]) -> None:
 
 def load(job: Job) -> tuple[dict[str, Any], list[Any] | None]:
     """Run the program's own text. Returns its names, and the failure if it did not get through."""
-    names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    main = types.ModuleType(
+        "__main__"
+    )  # as under `python program.py`: pickle and dataclasses look their classes up there
+    sys.modules["__main__"] = main
+    names = vars(main)
+    names["__builtins__"] = __builtins__
     try:
         code = compile(job["program"], "<program>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
@@ -60,6 +71,9 @@ def answer_calls(job: Job, fds: list[int]) -> None:
         except NotData as error:
             answers.append(["object", str(error)])
         except BaseException as error:
+            if job["probe"]:
+                answers.append(failure(error))
+                continue
             failed = failure(error)
             break
     wire.send(fds[0], answers + ([failed] if failed else []))
@@ -70,19 +84,39 @@ def serve_candidate(job: Job, fds: list[int]) -> None:
     names, failed = load(job)
     if failed is None and not (callable(names.get(job["entry"])) or not job["entry"]):
         failed = ["missing"]
-    objects = Objects(names)
-    wire.send(fds[1], ["loaded", failed, objects.exceptions() if failed is None else {}])
+    service = Service(names, fds[1])
+    defined = [service.objects.exceptions(), service.objects.classes()] if failed is None else [{}, []]
+    wire.send(fds[1], ["loaded", failed, *defined])
     wire.send(fds[0], ["loaded", failed])
-    while True:
-        try:
-            request = wire.receive(fds[1])
-        except (EOFError, OSError):
-            return
-        try:
-            reply = objects.perform(*request)
-        except BaseException as error:
-            reply = failure(error)
-        wire.send(fds[1], reply)
+    with contextlib.suppress(EOFError, OSError):
+        service.until("end")
+
+
+class Service:
+    """Requests of the tester, answered in turn; inside one, the program may call back functions of the test."""
+
+    def __init__(self, names: dict[str, Any], fd: int) -> None:
+        self.fd, self.objects = fd, Objects(names, self.call_back)
+
+    def until(self, awaited: str) -> list[Any]:
+        """Serve requests until a frame of the awaited kind comes."""
+        while True:
+            request = wire.receive(self.fd)
+            if request[0] == awaited:
+                return list(request)
+            try:
+                reply = self.objects.perform(*request)
+            except BaseException as error:
+                reply = failure(error)
+            wire.send(self.fd, reply)
+
+    def call_back(self, number: int, *args: Any, **kwargs: Any) -> Any:
+        hold = self.objects.hold
+        wire.send(self.fd, ["callback", number, encode(args, hold), encode(kwargs, hold)])
+        _, value, error, text = self.until("called")
+        if error is not None:
+            raise getattr(builtins, error, RuntimeError)(text)
+        return decode(value, self.objects.look_up)
 
 
 ROLES = {"calls": answer_calls, "candidate": serve_candidate, "tester": judge}

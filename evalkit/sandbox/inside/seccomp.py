@@ -53,6 +53,8 @@ _THREADS_ONLY: list[Instruction] = [
 _CHECKED: dict[int, list[Instruction]] = {
     sys_.CLONE: _THREADS_ONLY,
     sys_.IOCTL: _when_in(1, (0x5401, 0x541B, 0x5451, 0x5450, 0x5421, 0x5413)),  # terminal size, FIONREAD, non-blocking
+    # Duplicates, flags, locks. Not F_SETOWN and F_SETSIG, which send signals to others.
+    sys_.FCNTL: _when_in(1, (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)),
     sys_.PRCTL: _when_in(0, (15, 16)),  # thread names
     sys_.PRLIMIT64: _when_zero(2),  # read limits, never set them
     sys_.SOCKETPAIR: _when_in(0, (1,)),  # AF_UNIX: asyncio wakes itself through one
@@ -63,13 +65,15 @@ ZYGOTE_NEEDS = (sys_.CLONE, sys_.KILL, sys_.TGKILL, sys_.PRCTL, sys_.PIDFD_OPEN)
 """What PID 1 of a jail may do beyond a program: fork, kill what is left, watch."""
 
 
-def zygote_filter() -> list[Instruction]:
+def zygote_filter(own_files: bool = True) -> list[Instruction]:
+    """The allow-list. Without `own_files` (no mount namespace) times of files are kept, too: Landlock knows no such right."""
     program = list(_HEAD)
     for number, block in _CHECKED.items():
         if number not in ZYGOTE_NEEDS:
             program += [(EQUAL, 0, len(block), number), *block]
-    allowed = sorted({*sys_.ALLOWED_X86_64.values(), *ZYGOTE_NEEDS})
-    refused = sorted(set(sys_.REFUSED_X86_64) - set(allowed))
+    withheld = set() if own_files else {sys_.UTIMENSAT}
+    allowed = sorted({*sys_.ALLOWED_X86_64.values(), *ZYGOTE_NEEDS} - withheld)
+    refused = sorted({*sys_.REFUSED_X86_64, *withheld} - set(allowed))
     program += [(EQUAL, len(allowed) - i, 0, number) for i, number in enumerate(allowed)]
     program += [(JUMP, 0, 0, 1), (RETURN, 0, 0, ALLOW)]
     program += [(EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]

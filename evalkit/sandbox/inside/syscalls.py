@@ -6,7 +6,7 @@ _ALLOWED = """
     rt_sigaction=13 rt_sigprocmask=14 rt_sigreturn=15 pread64=17 pwrite64=18 readv=19 writev=20 access=21
     pipe=22 select=23 sched_yield=24 mremap=25 msync=26 madvise=28 dup=32 dup2=33 pause=34 nanosleep=35
     getitimer=36 alarm=37 setitimer=38 getpid=39 sendfile=40 sendto=44 recvfrom=45 sendmsg=46 recvmsg=47
-    shutdown=48 getsockname=51 getpeername=52 setsockopt=54 getsockopt=55 exit=60 wait4=61 uname=63 fcntl=72
+    shutdown=48 getsockname=51 getpeername=52 setsockopt=54 getsockopt=55 exit=60 wait4=61 uname=63
     flock=73 fsync=74 fdatasync=75 truncate=76 ftruncate=77 getdents=78 getcwd=79 chdir=80 fchdir=81 rename=82
     mkdir=83 rmdir=84 creat=85 link=86 unlink=87 symlink=88 readlink=89 umask=95 gettimeofday=96 getrlimit=97
     getrusage=98 sysinfo=99 times=100 getuid=102 getgid=104 geteuid=107 getegid=108 getppid=110 getpgrp=111
@@ -34,4 +34,5 @@ REFUSED_X86_64 = tuple(int(number) for number in _REFUSED.split())
 
 AUDIT_ARCH_X86_64 = 0xC000003E
 X32_BIT = 0x40000000
-CLONE, KILL, TGKILL, PRCTL, PIDFD_OPEN, IOCTL, PRLIMIT64, SOCKETPAIR = 56, 62, 234, 157, 434, 16, 302, 53
+CLONE, KILL, TGKILL, PRCTL, PIDFD_OPEN = 56, 62, 234, 157, 434
+IOCTL, PRLIMIT64, SOCKETPAIR, FCNTL, UTIMENSAT = 16, 302, 53, 72, 280

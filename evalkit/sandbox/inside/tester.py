@@ -40,12 +40,12 @@ class Handle:
         return self._wire.ask("call", self._number, list(args), kwargs)
 
     def __iter__(self) -> Any:
-        (number,) = self._wire.ask("iter", self._number)
-        while chunk := self._wire.ask("next", number):
+        number, size = self._wire.ask("iter", self._number)
+        while chunk := self._wire.ask("next", number, [size]):
             yield from chunk
 
     def __next__(self) -> Any:
-        chunk = self._wire.ask("next", self._number)
+        chunk = self._wire.ask("next", self._number, [1])
         if not chunk:
             raise StopIteration
         return chunk[0]
@@ -109,6 +109,7 @@ class Candidate:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.exceptions: dict[str, type[Exception]] = {}
+        self.functions: list[Any] = []
 
     def opening(self) -> Any:
         """The candidate's first frame: ['loaded', failure or null, exception classes]."""
@@ -141,17 +142,42 @@ class Candidate:
         return value
 
     def _exchange(self, request: list[Any]) -> Any:
+        while True:
+            try:
+                wire.send(self.fd, request)
+                reply = wire.receive(self.fd)
+            except HOSTILE as error:
+                raise Broken("the program ended during the test") from error
+            if type(reply) is list and len(reply) == 4 and reply[0] == "callback":
+                request = self._called_back(*reply[1:])
+                continue
+            if type(reply) is not list or len(reply) < 3 or reply[0] not in ("ok", "raise"):
+                raise Broken("an answer of unknown form")
+            return reply
+
+    def _called_back(self, number: Any, args: Any, kwargs: Any) -> list[Any]:
+        """The program calls a function that the test gave it: ['called', value, null, null] or the error's name, text."""
+        if type(number) is not int or not -len(self.functions) <= number < 0:
+            raise Broken("a call of an unknown function")
+        args, kwargs = self._decode(args), self._decode(kwargs)
         try:
-            wire.send(self.fd, request)
-            reply = wire.receive(self.fd)
-        except HOSTILE as error:
-            raise Broken("the program ended during the test") from error
-        if type(reply) is not list or len(reply) < 3 or reply[0] not in ("ok", "raise"):
-            raise Broken("an answer of unknown form")
-        return reply
+            return ["called", self._encode(self.functions[-1 - number](*args, **kwargs)), None, None]
+        except Exception as error:
+            return ["called", None, type(error).__name__, str(error)[:300].encode("utf-8", "replace").decode()]
 
     def _encode(self, value: Any) -> Any:
-        return _encode_with_handles(value)
+        return encode(value, self._number_of)
+
+    def _number_of(self, value: Any) -> int:
+        """Objects of the candidate by their handle's number; functions of the test by a number below zero."""
+        if isinstance(value, Proxy):
+            value = value.handle()
+        if isinstance(value, Handle):
+            return int(value._number)
+        if callable(value):
+            self.functions.append(value)
+            return -len(self.functions)
+        raise TypeError(f"a test cannot hand over a {type(value).__name__}: only plain data and functions cross")
 
     def _decode(self, value: Any) -> Any:
         try:
@@ -198,16 +224,6 @@ class _Attribute(Handle):
         return self._method(*args, **kwargs)
 
 
-def _encode_with_handles(value: Any) -> Any:
-    return encode(value, _number_of)
-
-
-def _number_of(value: Any) -> int:
-    if isinstance(value, Handle):
-        return int(value._number)
-    raise TypeError(f"a test cannot hand over a {type(value).__name__}: only plain data crosses")
-
-
 class Proxy:
     """A function or class of the candidate, by name."""
 
@@ -217,20 +233,51 @@ class Proxy:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._candidate.ask("name", self.__name__, list(args), kwargs)
 
+    def handle(self) -> Any:
+        """The function or class as an object: to hand over, or to take an attribute of."""
+        return self._candidate.ask("value", self.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return getattr(self.handle(), name)
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, Handle) and self._candidate.ask("isinstance", value._number, [self.__name__]) is True
+
 
 class _Counter(ast.NodeTransformer):
-    """Notes each assertion that held: `assert X` becomes `assert X` followed by a note of its number."""
+    """Notes each assertion that held: `assert X` becomes `assert X` followed by a note of its number.
+
+    `required` are those that must have held for a pass: all, but for those that a right program may rightly not reach:
+    `assert False` after a call that must raise, and what stands in an `except` clause or a branch.
+    """
 
     def __init__(self) -> None:
-        self.total = 0
         self.lines: list[str] = []
+        self.required: set[int] = set()
+        self._optional = 0
 
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
+        number = len(self.lines)
         self.lines.append(ast.unparse(node)[:300])
-        before = ast.parse(f"__at__({self.total})").body[0]
-        after = ast.parse(f"__held__({self.total})").body[0]
-        self.total += 1
+        if not self._optional and not (isinstance(node.test, ast.Constant) and not node.test.value):
+            self.required.add(number)
+        before = ast.parse(f"__at__({number})").body[0]
+        after = ast.parse(f"__held__({number})").body[0]
         return [before, node, after]
+
+    def _branch(self, node: ast.AST) -> ast.AST:
+        self._optional += 1
+        visited = self.generic_visit(node)
+        self._optional -= 1
+        return visited
+
+    visit_If = visit_ExceptHandler = visit_Match = _branch
+
+    def whole(self, held: set[int]) -> bool:
+        """Whether a run that raised nothing has shown enough."""
+        return bool(held) and self.required <= held
 
 
 def judge(job: dict[str, Any], fds: list[int]) -> None:
@@ -244,12 +291,12 @@ def judge(job: dict[str, Any], fds: list[int]) -> None:
         code = compile(tree, "<test>", "exec", dont_inherit=True)
         prelude = compile(job["imports"], "<imports>", "exec", dont_inherit=True)
         opening = candidate.opening()
-        if type(opening) is not list or len(opening) != 3 or opening[1] is not None:
+        if type(opening) is not list or len(opening) != 4 or opening[1] is not None:
             _send(fds[0], "unloaded", held, counter, at)
             return
         names: dict[str, Any] = {"__name__": "tests", "__builtins__": __builtins__}
         exec(prelude, names)
-        _bind(names, candidate, tree, job["entry"], opening[2])
+        _bind(names, candidate, tree, job["entry"], *opening[2:])
         names["__held__"], names["__at__"] = held.add, lambda number: at.__setitem__(0, number)
         exec(code, names)
         if job["entry"] and callable(names.get("check")) and "check" in _defined(tree):
@@ -257,16 +304,25 @@ def judge(job: dict[str, Any], fds: list[int]) -> None:
     except BaseException as error:
         _send(fds[0], "broken" if isinstance(error, Broken) else "failed", held, counter, at, error)
         return
-    _send(fds[0], "passed" if counter.total and len(held) == counter.total else "unreached", held, counter, at)
+    _send(fds[0], "passed" if counter.whole(held) else "unreached", held, counter, at)
 
 
 def _defined(tree: ast.Module) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
-def _bind(names: dict[str, Any], candidate: Candidate, tree: ast.AST, entry: str, exceptions: Any) -> None:
-    """Names that the test uses and nobody else defines are the candidate's: exception classes, functions, classes."""
+def _bind(
+    names: dict[str, Any], candidate: Candidate, tree: ast.AST, entry: str, exceptions: Any, classes: Any
+) -> None:
+    """Names that the test uses and nobody else defines are the candidate's: exception classes, functions, classes.
+
+    So are classes that the prompt brings (`Pair`): the program has its own, and only its own instances reach it.
+    Functions that the prompt brings stay the trusted ones.
+    """
     names.pop(entry, None)
+    for name in [name for name in classes if isinstance(name, str)] if isinstance(classes, list) else []:
+        if isinstance(names.get(name), type) and not issubclass(names[name], Exception):
+            del names[name]
     stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     stored |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     stored |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
@@ -298,4 +354,4 @@ def _send(
     failed = counter.lines[at[0]] if 0 <= at[0] < len(counter.lines) and at[0] not in held else None
     text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
     name = None if error is None else type(error).__name__
-    wire.send(fd, [what, len(held), counter.total, failed, name, text])
+    wire.send(fd, [what, len(held), len(counter.lines), failed, name, text])

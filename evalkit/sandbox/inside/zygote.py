@@ -187,7 +187,7 @@ def main() -> None:
         scratch = "/tmp"
     try:
         _settle(scratch)
-        jail.harden(scratch, memory, file_size)
+        jail.harden(scratch, memory, file_size, own_files=tier == "namespaces")
     except OSError as error:
         control.sendall(f"E{error.strerror or error}".encode())
         os._exit(1)
@@ -204,6 +204,7 @@ def _settle(scratch: str) -> None:
     # PID 1 of a namespace gets no signal that has its default action, and programs expect the defaults.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    sys.argv[:] = [""]
     os.environ.clear()
     os.environ.update(PATH="/usr/bin:/bin", HOME=scratch, TMPDIR=scratch, LANG="C.UTF-8", PYTHONHASHSEED="0")
     sys.path[:] = [path for path in sys.path if "evalkit" not in path]
