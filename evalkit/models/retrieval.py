@@ -69,7 +69,9 @@ class RetrievalModel:
         import numpy as np
         from scipy.sparse import csr_array
 
-        values, columns, bounds = [], [], [0]
+        values: list[float] = []
+        columns: list[int] = []
+        bounds = [0]
         for count in counts:
             known = [(self.index[word], tf) for word, tf in count.items() if word in self.index]
             row = np.array([tf * self.weights[i] for i, tf in known])
@@ -82,7 +84,8 @@ class RetrievalModel:
     def _answer(self, prompt: str, index: int) -> str:
         source, completion = self.known[index]
         asked, found = _signature(prompt), _signature(source)
-        pairs = [(old, new) for old, new in zip(found, asked, strict=False) if old != new]
+        used = set(re.findall(r"\w+", completion))
+        pairs = [(old, new) for old, new in zip(found, asked, strict=False) if old != new and old in used]
         if not pairs:
             return completion
         left, right = (", ".join(names) for names in zip(*pairs, strict=True))
