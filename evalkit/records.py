@@ -113,6 +113,8 @@ class Verdict(Record):
     tier: Tier
     assertions_total: int = 0
     assertions_held: int = 0
+    held: tuple[int, ...] = ()
+    """Of a probe only: which assertions held, by index."""
     failed_assertion: str | None = None
     exception: str | None = None
     """Class name of the exception that ended it, as the program reported it (data, not proof)."""

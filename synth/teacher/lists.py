@@ -45,6 +45,7 @@ def _reduce(rng: random.Random, kept: Part | None, changed: Part | None) -> Draf
     tag = _tag(changed, kept) or "list"
     param = Param(name, "list[int]", a_list())
     whole = name if plain else f"[{code}]"
+    body: tuple[str, ...]
     kind = rng.randrange(6)
     if kind == 0:
         total = f"sum({name})" if plain else f"sum({code})"

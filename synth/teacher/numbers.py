@@ -237,6 +237,7 @@ def _sequence(rng: random.Random, param: Param, k: int) -> Draft:
     n = param.name
     short = Param(n, "int", an_int(0, 12))
     a, b = rng.randint(1, 9), rng.randint(2, 9)
+    body: tuple[str, ...]
     kind = rng.randrange(4)
     if kind == 0:
         noun = f"the number at position {n} of the sequence that starts with {a} and {b}, where each number is the sum of the two before it"
@@ -273,6 +274,7 @@ def _sequence(rng: random.Random, param: Param, k: int) -> Draft:
 def _steps(rng: random.Random, param: Param, k: int) -> Draft:
     n = param.name
     k, goal = rng.randint(2, 9), rng.randint(50, 500)
+    body: tuple[str, ...]
     kind = rng.randrange(3)
     if kind == 0:
         body = ("count = 0", f"while {n} >= {k}:", f"    {n} //= {k}", "    count += 1", "return count")
@@ -305,6 +307,7 @@ def _steps(rng: random.Random, param: Param, k: int) -> Draft:
 def _search(rng: random.Random, param: Param, k: int) -> Draft:
     n = param.name
     condition = predicate(rng, positive_only=True)
+    body: tuple[str, ...]
     if rng.random() < 0.5:
         clause = condition.words.format(things="number").replace("multiples", "multiple").replace("that are", "that is")
         body = (f"x = {n} + 1", f"while not ({condition.code.replace(' < ', ' > ')}):", "    x += 1", "return x")

@@ -74,6 +74,7 @@ def _ranges(rng: random.Random, param: Param, one: tuple[str, str], two: tuple[s
 def _branches(rng: random.Random, param: Param, one: tuple[str, str], two: tuple[str, str]) -> Draft:
     n = param.name
     j, k = rng.randint(2, 9), rng.randint(2, 9)
+    body: tuple[str, ...]
     noun = f"{n} times {j} if {n} is {one[1]}, {n} plus {k} if it is {two[1]}, and {n} itself otherwise"
     body = (f"if {one[0]}:", f"    return {n} * {j}", f"if {two[0]}:", f"    return {n} + {k}", f"return {n}")
     if rng.random() < 0.4:
@@ -93,6 +94,7 @@ def _branches(rng: random.Random, param: Param, one: tuple[str, str], two: tuple
 def _clamped(rng: random.Random, param: Param, one: tuple[str, str], two: tuple[str, str]) -> Draft:
     n = param.name
     low, high = sorted(rng.sample(range(-5, 30), 2))
+    body: tuple[str, ...]
     kind = rng.randrange(3)
     if kind == 0:
         body = (f"return max({low}, min({n}, {high}))",)
