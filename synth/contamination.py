@@ -2,18 +2,20 @@
 
 Two methods. `ast`: the row's normalised solution equals the task's; one-expression bodies such as `return a + b` count
 like any other, so the simplest programs are lost to training where a suite asks for them. `behaviour`: the row passes
-all of the task's tests under the task's name. A row that passes all tests passes the first, so each row is first asked
-for its answers to the first assertion of every task with as many arguments, in one execution, and only rows that get one
-right are run in full. Rows of one normalised solution behave alike and are checked once.
+all of the task's tests; it is asked for its answers to all assertions of all tasks with as many arguments, in one
+execution. A row that gives no answer within a second of CPU time solves nothing. Rows of one normalised solution behave
+alike and are checked once.
 """
 
 import ast
+import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.console import progress
 from evalkit.normal_form import normal_form
-from evalkit.records import Outcome, Problem, Record
+from evalkit.records import Problem, Record
 from evalkit.runs import append_jsonl, read_jsonl
 from evalkit.sandbox import Job, Limits, Sandbox
 from evalkit.suites import load_suite
@@ -38,8 +40,8 @@ class Clean(Record):
 def decontaminate(
     problems: Sequence[Problem], suites: Sequence[str], journal: Path, sandbox: Sandbox
 ) -> dict[str, Clean]:
-    """The finding for every row, by id. Findings in `journal` are kept; those made against other suites are made anew."""
-    tasks = [task for name in suites for task in load_suite(name)]
+    """The finding for every row, by id. Findings in `journal` are kept, unless they were made against other suites."""
+    tasks = [_prepare(task) for name in suites for task in load_suite(name)]
     known = read_jsonl(journal, Clean, torn_tail=True) if journal.exists() else []
     by_form = {finding.form: finding for finding in known if finding.suites == tuple(suites)}
     forms = {problem.id: normal_form(problem.solution or "") for problem in problems}
@@ -54,45 +56,51 @@ def decontaminate(
     return {id: by_form[form].model_copy(update={"id": id}) for id, form in forms.items()}
 
 
+@dataclass(frozen=True)
+class _Task:
+    """A task of a suite, prepared once."""
+
+    id: str
+    form: str
+    arity: int | None
+    tests: tuple[ast.Module, ...]
+    entry_point: str
+
+
+def _prepare(task: Problem) -> _Task:
+    tests = tuple(ast.parse(test) for test in task.tests)
+    return _Task(task.id, normal_form(task.solution or ""), arity(task), tests, task.entry_point)
+
+
 def _check(
-    rows: dict[str, Problem], tasks: Sequence[Problem], suites: tuple[str, ...], sandbox: Sandbox
+    rows: dict[str, Problem], tasks: Sequence[_Task], suites: tuple[str, ...], sandbox: Sandbox
 ) -> Iterator[Clean]:
-    task_forms = {normal_form(task.solution): task.id for task in tasks if task.solution}
-    suspects = _probe(rows, tasks, sandbox)
-    jobs = [
-        Job.of(task, alias(rows[form], task), f"{form} {task.id}").model_copy(
-            update={"limits": Limits(cpu=CPU), "reference": None}
-        )
-        for form in suspects
-        for task in tasks
-        if arity(task) == arity(rows[form])
-    ]
+    fitting = {form: [task for task in tasks if task.arity == arity(problem)] for form, problem in rows.items()}
+    jobs = [_probe(form, rows[form], fitting[form]) for form in rows if fitting[form] and arity(rows[form]) is not None]
     verdicts = run_all(sandbox, jobs)
-    solved = {id.partition(" ")[0]: id.partition(" ")[2] for id, verdict in verdicts.items() if verdict.passed}
+    by_form = {task.form: task.id for task in tasks}
     for form, problem in rows.items():
-        match = task_forms.get(form) or solved.get(form, "")
-        method = "ast" if form in task_forms else "behaviour" if match else ""
-        yield Clean(id=problem.id, form=form, suites=suites, match=match, method=method)
+        match, method = by_form.get(form, ""), "ast"
+        if not match:
+            match, method = _solved(verdicts[form].held, fitting[form]) if form in verdicts else "", "behaviour"
+        yield Clean(id=problem.id, form=form, suites=suites, match=match, method=method if match else "")
 
 
-def _probe(rows: dict[str, Problem], tasks: Sequence[Problem], sandbox: Sandbox) -> list[str]:
-    """Forms of rows that get the first assertion of some task right, or that gave no answer in time."""
-    jobs = []
-    for form, problem in rows.items():
-        first = [
-            rename(task.tests[0], task.entry_point, problem.entry_point)
-            for task in tasks
-            if arity(task) == arity(problem)
-        ]
-        if first and arity(problem) is not None:
-            limits = Limits(cpu=CPU)
-            jobs.append(
-                Job.of(problem, problem.solution or "", form).model_copy(
-                    update={"tests": tuple(first), "any_of": True, "limits": limits}
-                )
-            )
-    wrong = {Outcome.WRONG, Outcome.NO_ENTRY_POINT}
-    return [id for id, verdict in run_all(sandbox, jobs).items() if verdict.outcome not in wrong]
+def _probe(form: str, row: Problem, tasks: Sequence[_Task]) -> Job:
+    """All assertions of these tasks, asked of the row's function."""
+    tests = tuple(rename(test, task.entry_point, row.entry_point) for task in tasks for test in task.tests)
+    job = Job.of(row, row.solution or "", form)
+    return job.model_copy(update={"tests": tests, "any_of": True, "limits": Limits(cpu=CPU), "reference": None})
+
+
+def _solved(held: Sequence[int], tasks: Sequence[_Task]) -> str:
+    """The first task all of whose assertions held."""
+    start, found = 0, set(held)
+    for task in tasks:
+        if task.tests and found.issuperset(range(start, start + len(task.tests))):
+            return task.id
+        start += len(task.tests)
+    return ""
 
 
 def arity(problem: Problem) -> int | None:
@@ -103,14 +111,9 @@ def arity(problem: Problem) -> int | None:
     return None
 
 
-def alias(row: Problem, task: Problem) -> str:
-    """The row's program with its function under the task's name too."""
-    return f"{row.solution}\n{task.entry_point} = {row.entry_point}\n"
-
-
-def rename(test: str, old: str, new: str) -> str:
+def rename(test: ast.Module, old: str, new: str) -> str:
     """An assertion with its function called by another name."""
-    tree = ast.parse(test)
+    tree = copy.deepcopy(test)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == old:
             node.id = new

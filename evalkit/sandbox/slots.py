@@ -175,13 +175,15 @@ def compare(answers: list[Any], calls: tuple[Call, ...]) -> dict[str, Any]:
 
 def compare_any(answers: list[Any], calls: tuple[Call, ...]) -> dict[str, Any]:
     """Outcome of a probe: `passed` where at least one assertion holds."""
-    held = 0
-    for answer, call in zip(answers, calls, strict=False):
+    held = []
+    for index, (answer, call) in enumerate(zip(answers, calls, strict=False)):
         try:
-            held += answer[0] == "ok" and call.holds(decode(answer[1]))
+            if answer[0] == "ok" and call.holds(decode(answer[1])):
+                held.append(index)
         except HOSTILE:
             continue
-    return {"assertions_held": held, "outcome": Outcome.PASSED if held else Outcome.WRONG}
+    outcome = Outcome.PASSED if held else Outcome.WRONG
+    return {"assertions_held": len(held), "held": tuple(held), "outcome": outcome}
 
 
 def failed(answer: list[Any]) -> dict[str, Any]:
