@@ -54,7 +54,8 @@ def report(folders: Sequence[Path], out: Path, title: str = "potstill") -> Path:
 
     Raises DataError where there is neither, or where a folder is of another schema version.
     """
-    training, evaluations = [], []
+    training: list[Path] = []
+    evaluations: list[Path] = []
     for manifest_file in sorted({file for folder in folders for file in folder.glob("**/manifest.json")}):
         manifest = read_json(manifest_file)
         if manifest.get("kind") not in ("train", KIND):
