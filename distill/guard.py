@@ -9,21 +9,18 @@ from collections.abc import Sequence
 
 from distill.recipe import GuardPart
 from evalkit.errors import TrainingError
+from evalkit.metrics.repetition import loops
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _LOOP = re.compile(r"\b(return|def|class|if|for|in|import|not|and|or)(\s+\1\b)+")
 
 
-def is_collapsed(text: str, *, tail: int = 40) -> bool:
-    """Empty, a keyword loop, or more than `tail` words of which the last `tail` hold at most four different ones."""
+def is_collapsed(text: str) -> bool:
+    """Empty, one word over and over, a keyword loop, or running in circles (evalkit.metrics)."""
     words = _WORD.findall(text)
-    if not words:
+    if not words or (len(words) >= 4 and len(set(words)) == 1):
         return True
-    if _LOOP.search(text):
-        return True
-    if len(words) >= 4 and len(set(words)) == 1:
-        return True
-    return len(words) > tail and len(set(words[-tail:])) <= 4
+    return _LOOP.search(text) is not None or loops(text)
 
 
 def collapsed_share(texts: Sequence[str]) -> float | None:

@@ -87,7 +87,7 @@ class EvalPart(Recipe):
     every: int | None = Field(None, ge=1)
     """Steps between evaluations; null: only at the end."""
     suites: list[str] = Field(default_factory=list)
-    """Suites that are only reported (mini_humaneval, ...). The checkpoint is chosen on the validation split."""
+    """Suites that are only reported (mini-humaneval, ...). The checkpoint is chosen on the validation split."""
     samples: int = Field(100, ge=0)
     """Problems of the validation split (the first ones); 0 turns validation off and the last weights are kept."""
     max_new_tokens: int = Field(128, ge=1)

@@ -1,9 +1,11 @@
 """What the student can do now: evalkit's evaluation on the live weights, as one record per suite and step."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from distill.guard import collapsed_share
 from evalkit.prompting import Prompting
 from evalkit.records import Problem, Record
 
@@ -12,7 +14,7 @@ VALIDATION = "validation"
 
 
 class Score(Record):
-    """One suite at one step. Rates have `attempted` as their denominator; None is "not measured", never zero."""
+    """One suite at one step. pass@1 is over `scored`, the other rates over `attempted`; None is "not measured"."""
 
     step: int
     suite: str
@@ -20,8 +22,13 @@ class Score(Record):
     scored: int
     passed: int
     pass_at_1: float | None
+    interval: tuple[float, float] | None
+    """95% interval of pass@1."""
     syntax_valid: float | None
+    mode_collapse: float | None
+    """Share of the problems that get the most common answer."""
     collapsed: float | None
+    """Share of completions that the guard calls collapsed."""
     seconds: float
     samples: tuple[str, ...] = ()
     """The programs of the first few problems, for the report."""
@@ -47,16 +54,31 @@ def scorer(
         scores = []
         with undisturbed(model):
             for name, problems in suites.items():
-                local = LocalModel((model, tokenizer))
+                start, local = time.perf_counter(), LocalModel((model, tokenizer))
                 result = evaluate(problems, local, sandbox, prompting=prompting, max_new_tokens=max_new_tokens)
-                scores.append(_score(name, step, result, shown))
+                scores.append(_score(name, step, result, time.perf_counter() - start, shown))
         return scores
 
     return score
 
 
-def _score(name: str, step: int, result: Any, shown: int) -> Score:
-    raise NotImplementedError
+def _score(name: str, step: int, evaluation: Any, seconds: float, shown: int) -> Score:
+    summary, completions = evaluation.summary, [row.completion for row in evaluation.rows]
+    interval = summary["pass_at_1_interval"]
+    return Score(
+        step=step,
+        suite=name,
+        attempted=summary["attempted"],
+        scored=summary["scored"],
+        passed=summary["passed"],
+        pass_at_1=summary["pass_at_1"],
+        interval=(interval["low"], interval["high"]) if interval else None,
+        syntax_valid=summary["syntax_valid"],
+        mode_collapse=summary["mode_collapse"],
+        collapsed=collapsed_share([completion.text for completion in completions]),
+        seconds=round(seconds, 2),
+        samples=tuple(completion.program for completion in completions[:shown]),
+    )
 
 
 @contextmanager

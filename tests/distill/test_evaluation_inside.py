@@ -1,0 +1,105 @@
+"""Evaluation inside a run: scores at intervals, the best weights kept, the guard's stop, nothing disturbed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import FEW, toy_recipe
+
+from evalkit.errors import TrainingError
+from evalkit.runs import read_json, read_jsonl
+
+
+def test_scores_at_intervals_and_keeps_what_validation_chose(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+    from distill.scoring import Score
+
+    made = toy_recipe(
+        toy_dataset,
+        tmp_path / "run",
+        eval={"every": 2, "samples": 3, "suites": ["mini-humaneval"], "max_new_tokens": 8},
+        guard={"enabled": False},
+    )
+    summary = train(made)
+    scores = read_jsonl(tmp_path / "run" / "evaluations.jsonl", Score)
+    assert [(s.step, s.suite) for s in scores] == [
+        (2, "validation"),
+        (2, "mini-humaneval"),
+        (4, "validation"),
+        (4, "mini-humaneval"),
+    ]
+    assert [s.attempted for s in scores] == [3, 20, 3, 20]
+    assert all(s.scored == s.attempted and s.interval is not None for s in scores)
+    assert (tmp_path / "run" / "best" / "model.safetensors").exists()
+    assert summary["chosen_step"] == 4
+    assert read_json(tmp_path / "run" / "model" / "manifest.json")["scores"][0]["suite"] == "validation"
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, values: dict[int, tuple[float, float]]) -> None:
+    """Replace the scorer: (pass@1, collapsed share) by step."""
+    from distill.jobs import train as job
+    from distill.scoring import VALIDATION, Score
+
+    def score(model: Any, step: int) -> list[Score]:
+        rate, collapsed = values[step]
+        return [
+            Score(
+                step=step,
+                suite=VALIDATION,
+                attempted=10,
+                scored=10,
+                passed=int(rate * 10),
+                pass_at_1=rate,
+                interval=None,
+                syntax_valid=1.0,
+                mode_collapse=0.0,
+                collapsed=collapsed,
+                seconds=0.0,
+            )
+        ]
+
+    monkeypatch.setattr(job, "_scorer", lambda *args: score)
+
+
+def test_the_product_is_the_best_and_not_the_last(toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from safetensors.torch import load_file
+
+    from distill.jobs.train import train
+
+    scripted(monkeypatch, {2: (0.9, 0.0), 4: (0.1, 0.0)})
+    made = toy_recipe(toy_dataset, tmp_path / "run", eval={"every": 2, "samples": 3})
+    assert train(made)["chosen_step"] == 2
+    product = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    at_two = load_file(tmp_path / "run" / "checkpoints" / "checkpoint-2" / "model.safetensors")
+    at_four = load_file(tmp_path / "run" / "checkpoints" / "checkpoint-4" / "model.safetensors")
+    assert all(product[name].equal(at_two[name]) for name in product)
+    assert not all(product[name].equal(at_four[name]) for name in product)
+
+
+def test_patience_stops_early(toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from distill.jobs.train import train
+
+    scripted(monkeypatch, {1: (0.5, 0.0), 2: (0.4, 0.0), 3: (0.3, 0.0), 4: (0.2, 0.0)})
+    made = toy_recipe(toy_dataset, tmp_path / "run", eval={"every": 1, "samples": 3, "patience": 2})
+    assert train(made)["steps"] == 3
+
+
+def test_the_guard_stops_a_collapsing_run(toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from distill.jobs.train import train
+
+    scripted(monkeypatch, {1: (0.5, 0.0), 2: (0.0, 1.0), 3: (0.0, 1.0)})
+    made = toy_recipe(toy_dataset, tmp_path / "run", eval={"every": 1, "samples": 3}, training=FEW)
+    with pytest.raises(TrainingError, match="2 evaluations in a row"):
+        train(made)
+    assert (tmp_path / "run" / "best" / "model.safetensors").exists()
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_evaluating_changes_no_training(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    for name, every in (("often", 1), ("once", 4)):
+        part = {"every": every, "samples": 2, "max_new_tokens": 4}
+        train(toy_recipe(toy_dataset, tmp_path / name, eval=part, guard={"enabled": False}))
+    last = [tmp_path / name / "checkpoints" / "checkpoint-4" / "model.safetensors" for name in ("often", "once")]
+    assert last[0].read_bytes() == last[1].read_bytes()
