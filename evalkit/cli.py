@@ -9,7 +9,7 @@ import typer
 
 from evalkit.console import run_cli
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 sandbox_app = typer.Typer(no_args_is_help=True, help="The sandbox that programs run in.")
 app.add_typer(sandbox_app, name="sandbox")
 

@@ -62,10 +62,22 @@ def _entry_point(tree: ast.Module, tests: tuple[str, ...]) -> ast.FunctionDef:
 
 
 def _named_by_tests(code: str, tree: ast.Module, tests: tuple[str, ...], entry: ast.FunctionDef) -> str:
-    """Source of the reference's classes and functions that the assertions name beside the entry point."""
+    """Source of what the assertions name beside the entry point: classes, functions, and variables with all of the
+    statements that build them (a tree of nodes is built by several)."""
     called = _names(tests) - {entry.name}
-    wanted = [n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name in called]
-    return "\n\n\n".join(filter(None, (ast.get_source_segment(code, node) for node in wanted)))
+    variables = {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+    built = bool(variables & called)
+    wanted = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            keep = node.name in called
+        elif isinstance(node, ast.ClassDef):
+            keep = built or node.name in called
+        else:
+            keep = built
+        if keep:
+            wanted.append(ast.get_source_segment(code, node) or "")
+    return "\n\n".join(wanted)
 
 
 def _names(tests: tuple[str, ...]) -> set[str]:
