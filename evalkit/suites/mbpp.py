@@ -28,7 +28,7 @@ def _problem(row: dict[str, Any]) -> Problem:
     tree = ast.parse(code)
     definition = _entry_point(tree, tests)
     setup = str(row["test_setup_code"]).replace("\r\n", "\n").strip()
-    shown = "\n".join(part for part in (setup, _named_by_tests(code, tree, tests, definition)) if part)
+    shown = "\n\n\n".join(filter(None, (_named_by_tests(code, tree, (*tests, setup), definition), setup)))
     return Problem(
         id=f"MBPP/{row['task_id']}",
         suite="mbpp",
@@ -36,7 +36,7 @@ def _problem(row: dict[str, Any]) -> Problem:
         entry_point=definition.name,
         tests=tests,
         imports=shown,
-        solution=f"{setup}\n{code}" if setup else code,
+        solution=f"{shown}\n\n\n{code}" if setup else code,
         license="CC-BY-4.0",
         source="github.com/google-research/google-research/tree/master/mbpp",
     )
@@ -62,22 +62,10 @@ def _entry_point(tree: ast.Module, tests: tuple[str, ...]) -> ast.FunctionDef:
 
 
 def _named_by_tests(code: str, tree: ast.Module, tests: tuple[str, ...], entry: ast.FunctionDef) -> str:
-    """Source of what the assertions name beside the entry point: classes, functions, and variables with all of the
-    statements that build them (a tree of nodes is built by several)."""
+    """Source of the classes and functions that the assertions and their set-up name beside the entry point."""
     called = _names(tests) - {entry.name}
-    variables = {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
-    built = bool(variables & called)
-    wanted = []
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            keep = node.name in called
-        elif isinstance(node, ast.ClassDef):
-            keep = built or node.name in called
-        else:
-            keep = built
-        if keep:
-            wanted.append(ast.get_source_segment(code, node) or "")
-    return "\n\n".join(wanted)
+    wanted = [n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name in called]
+    return "\n\n\n".join(filter(None, (ast.get_source_segment(code, node) for node in wanted)))
 
 
 def _names(tests: tuple[str, ...]) -> set[str]:
