@@ -10,7 +10,14 @@ exits at any moment, and whatever a program leaves behind.
 
 Not covered: bugs in the kernel, in CPython's parser and in the processor; what two programs could tell each other by
 timing; a test program that is itself hostile (it can pass its own candidate, not reach the host); answers made to be
-slow to compare (they are kept below 64 KiB beyond what is expected).
+slow to compare (they are kept below 64 KiB beyond what is expected). In the landlock tier also: names, sizes and times
+of the host's files (`stat` is not stopped), and up to 1 GiB of disk held by open files that have no name.
+
+Limits of a jail, not of a program: 1 GiB of address space, 16 MiB printed or written to one file, 32 MiB of scratch,
+64 descriptors and threads. Of a program: CPU seconds and wall seconds.
+
+`calls` is taken where every test is `assert f(data) == data` or its like (`is`, `not`, `abs(f(x) - v) < e`,
+`math.isclose`), `split` for all others; nothing is judged in the candidate's own process.
 """
 
 from evalkit.sandbox.job import Job, Limits

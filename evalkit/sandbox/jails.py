@@ -3,6 +3,7 @@
 import array
 import json
 import os
+import select
 import shutil
 import socket
 import struct
@@ -44,7 +45,7 @@ class Jail:
 
     def __init__(self, tier: Tier) -> None:
         self.tier, self.busy = tier, False
-        self.scratch = tempfile.mkdtemp(prefix="potstill-") if tier is Tier.LANDLOCK else "-"
+        self.scratch = tempfile.mkdtemp(prefix="potstill-") if tier is not Tier.NAMESPACES else "-"
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         python = os.path.realpath(sys.executable)
         arguments = [str(theirs.fileno()), str(tier), self.scratch, str(MEMORY), str(FILE_SIZE)]
@@ -83,12 +84,13 @@ class Jail:
         except OSError as error:
             raise SandboxError(f"a jail is gone: {error}", where="sandbox") from error
 
-    def end(self) -> Ended:
-        """End the program if it still runs; how it went."""
+    def end(self, grace: float = 0.0) -> Ended:
+        """End the program if it still runs after `grace` seconds; how it went."""
         if not self.busy:
             raise AssertionError("no program was started")
         try:
-            self.control.send(b"K")
+            if not (grace and select.select([self.control], [], [], grace)[0]):
+                self.control.send(b"K")
             return self.wait()
         except OSError as error:
             raise SandboxError(f"a jail is gone: {error}", where="sandbox") from error

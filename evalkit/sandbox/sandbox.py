@@ -11,6 +11,7 @@ from types import TracebackType
 from evalkit.errors import SandboxError
 from evalkit.records import Outcome, Tier, Verdict, digest
 from evalkit.sandbox.job import Job
+from evalkit.sandbox.probes import probe
 from evalkit.sandbox.slots import Slot
 
 DEFAULT_CPU = 2.0
@@ -29,9 +30,12 @@ class Sandbox:
     Raises SandboxError at start where this machine offers no isolation that holds, saying what to enable.
     """
 
-    def __init__(self, slots: int | None = None) -> None:
+    def __init__(self, slots: int | None = None, *, tier: Tier | None = None, accept_no_sandbox: bool = False) -> None:
+        """`tier` asks for one tier instead of the strongest that holds here. `accept_no_sandbox` runs programs with
+        limits but without any wall where none can be built: only for programs that you would run yourself."""
         self.slots = slots or os.cpu_count() or 1
-        self.tier = Tier.NAMESPACES
+        self._asked, self._accept_none = tier, accept_no_sandbox
+        self.tier = tier or Tier.NAMESPACES
         self._reference_cpu: dict[str, float] = {}
 
     def __enter__(self) -> "Sandbox":
@@ -101,20 +105,26 @@ class Sandbox:
                 future.cancel()
 
     def _first_slot(self) -> Slot:
-        """The strongest tier that holds here."""
-        try:
-            return self._new_slot()
-        except SandboxError as namespaces:
-            self.tier = Tier.LANDLOCK
+        """A slot of the strongest tier whose jails can be built here and stop hostile probes."""
+        if self._asked is Tier.NONE and not self._accept_none:
+            raise SandboxError("running without isolation must be accepted", fix="pass accept_no_sandbox=True")
+        tiers = [self._asked] if self._asked else [Tier.NAMESPACES, Tier.LANDLOCK]
+        if self._accept_none and Tier.NONE not in tiers:
+            tiers.append(Tier.NONE)
+        failures = []
+        for self.tier in tiers:
             try:
-                return self._new_slot()
-            except SandboxError as landlock:
-                raise SandboxError(
-                    f"no isolation holds on this machine: {namespaces.what}; {landlock.what}",
-                    where="sandbox",
-                    fix="allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, or the"
-                    " container's seccomp and AppArmor profiles), or use a kernel with Landlock",
-                ) from landlock
+                slot = self._new_slot()
+                probe(slot)
+                return slot
+            except SandboxError as error:
+                failures.append(error.what)
+        raise SandboxError(
+            f"no isolation holds on this machine: {'; '.join(failures)}",
+            where="sandbox",
+            fix="allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, or the container's"
+            " seccomp and AppArmor profiles), or use a kernel with Landlock 3 or newer (Linux 6.2)",
+        )
 
     def _new_slot(self) -> Slot:
         slot = Slot(self.tier)

@@ -21,6 +21,8 @@ ANSWER_BYTES = 64 << 10
 """What a program may answer beyond four times what is expected: answers are parsed here, so they are kept small."""
 VERDICT_BYTES = 64 << 10
 TESTER_CPU = 30.0
+GRACE = 0.5
+"""Seconds for a program that closed its socket to be seen ending: how it ended is then its own doing, not ours."""
 PROGRAM_LENGTH = 1 << 20
 """Characters of a program; longer ones are not worth a parser's memory."""
 
@@ -70,7 +72,7 @@ class Slot:
                 probe=job.any_of,
             )
             answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, room)
-            ended = self.candidate.end()
+            ended = self.candidate.end(GRACE if answer is None and late is None else 0.0)
         facts: dict[str, Any] = {"method": Method.CALLS, "tier": self.tier, "assertions_total": len(calls)}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
         if answer is None:
@@ -96,7 +98,8 @@ class Slot:
             loaded = None
             if answer is not None and answer[:1] == ["unloaded"]:
                 loaded, _ = _read_frame(ours, min(deadline, time.monotonic() + 1), VERDICT_BYTES)
-            ended, test_ended = self.candidate.end(), self.tester.end()
+            gone = answer is not None and answer[:1] in (["broken"], ["unloaded"])
+            ended, test_ended = self.candidate.end(GRACE if gone else 0.0), self.tester.end()
         facts: dict[str, Any] = {"method": Method.SPLIT, "tier": self.tier}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
         if answer is None:
@@ -209,12 +212,14 @@ def how_it_ended(ended: Ended, late: str | None) -> dict[str, Any]:
     """Outcome of a program that gave no answer."""
     if ended.why == "cpu":
         return {"outcome": Outcome.CPU_TIMEOUT}
+    if ended.why == "disk":
+        return {"outcome": Outcome.OUTPUT_LIMIT, "detail": "it wrote too much"}
     if late == "wall":
         return {"outcome": Outcome.WALL_TIMEOUT}
     if late == "flood":
         return {"outcome": Outcome.OUTPUT_LIMIT, "detail": "the answer is too long"}
-    if late == "junk":
-        return {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": "the answer is no frame of ours"}
+    if late == "junk" or ended.why == "killed":
+        return {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": "it broke off the exchange"}
     number = ended.signal
     if number is None:
         return {"outcome": Outcome.EARLY_EXIT, "detail": f"wait status {ended.status}"}
@@ -228,7 +233,7 @@ def how_it_ended(ended: Ended, late: str | None) -> dict[str, Any]:
 
 
 def _no_verdict(ended: Ended, test_ended: Ended, late: str | None) -> dict[str, Any]:
-    if ended.why == "cpu" or late == "wall":
+    if ended.why in ("cpu", "disk") or late == "wall":
         return how_it_ended(ended, late)
     if test_ended.why == "cpu":
         return {"outcome": Outcome.CPU_TIMEOUT, "detail": "the test itself"}
@@ -253,7 +258,9 @@ def _read_verdict(answer: list[Any], loaded: list[Any] | None, ended: Ended) -> 
         except HOSTILE:
             return facts | how_it_ended(ended, "junk")
     if what == "broken":
-        return facts | how_it_ended(ended, "junk" if ended.why == "killed" else None)
+        if name != "Broken":  # SystemExit and its like, that no test may catch
+            return facts | failed(["raise", name, text])
+        return facts | how_it_ended(ended, None)
     if name == "AssertionError":
         return facts | {"outcome": Outcome.WRONG, "detail": str(text)[:300]}
     return facts | failed(["raise", name, text])

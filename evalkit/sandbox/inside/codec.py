@@ -1,9 +1,9 @@
 """Plain data across the jail's wall: JSON with tags, rebuilt as exact built-ins. Never pickle.
 
 Carries None, bool, int of any size, float with nan and inf, complex, str with lone surrogates, bytes, bytearray, list,
-tuple, set, frozenset, dict with any hashable key, deque, range, Decimal, Fraction, date, datetime, built-in types, nested. Subclasses (Counter, namedtuple,
-IntEnum) cross as their base, so nothing that a program defined, and no `__eq__` of its own, reaches the other side.
-What is no data can cross as a handle, where the caller passes `handle`.
+tuple, set, frozenset, dict with any hashable key, deque, range, Decimal, Fraction, date, datetime, built-in types,
+nested. Subclasses (Counter, namedtuple, IntEnum) cross as their base, so nothing that a program defined, and no
+`__eq__` of its own, reaches the other side. What is no data can cross as a handle, where the caller passes `handle`.
 """
 
 import builtins

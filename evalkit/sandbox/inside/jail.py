@@ -1,5 +1,6 @@
 """The walls: namespaces with a minimal read-only root, limits, no capabilities, Landlock, seccomp."""
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -126,7 +127,7 @@ def _build_root() -> None:
     _mount(None, "/", None, REMOUNT | BIND | RDONLY | NOSUID | NODEV)
 
 
-def harden(scratch: str, memory: int, file_size: int, own_files: bool) -> None:
+def harden(scratch: str, memory: int, file_size: int, tier: str) -> None:
     """Limits, no capabilities, no new privileges, Landlock, the allow-list. Once per jail: children inherit it all."""
     limits = (
         (resource.RLIMIT_AS, memory),
@@ -146,6 +147,11 @@ def harden(scratch: str, memory: int, file_size: int, own_files: bool) -> None:
     check(libc.prctl(4, 0, 0, 0, 0), "not dumpable")
     check(libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()), "drop capabilities")
     check(libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
+    if tier == "none":  # accepted by the caller; what the kernel does offer is taken all the same
+        with contextlib.suppress(OSError):
+            Filter(zygote_filter()).install(libc)
+        return
+    own_files = tier == "namespaces"
     # Before version 3 Landlock lets files be truncated: too little where it is the only wall before them.
     landlock.restrict(libc, [*runtime_folders(), "/lib", "/lib64"], scratch, least=0 if own_files else 3)
     Filter(zygote_filter(own_files)).install(libc)

@@ -93,7 +93,7 @@ class Objects:
             return isinstance(self.held[target], self.names[args[0]])
         if action == "iter":
             iterator = iter(self.held[target])
-            # An iterator can be shared and endless: one item at a time, as it is drawn. A fresh one over a container not.
+            # An iterator can be shared and endless: one item at a time, as it is drawn. A fresh one cannot.
             return [self.hold(iterator), 1 if iterator is self.held[target] else CHUNK]
         if action == "next":
             return list(itertools.islice(self.held[target], *args))

@@ -105,10 +105,9 @@ class Service:
             if request[0] == awaited:
                 return list(request)
             try:
-                reply = self.objects.perform(*request)
+                wire.send(self.fd, self.objects.perform(*request))
             except BaseException as error:
-                reply = failure(error)
-            wire.send(self.fd, reply)
+                wire.send(self.fd, failure(error))
 
     def call_back(self, number: int, *args: Any, **kwargs: Any) -> Any:
         hold = self.objects.hold

@@ -66,7 +66,7 @@ ZYGOTE_NEEDS = (sys_.CLONE, sys_.KILL, sys_.TGKILL, sys_.PRCTL, sys_.PIDFD_OPEN)
 
 
 def zygote_filter(own_files: bool = True) -> list[Instruction]:
-    """The allow-list. Without `own_files` (no mount namespace) times of files are kept, too: Landlock knows no such right."""
+    """The allow-list. Without `own_files` (no mount namespace) file times are refused, too: Landlock cannot."""
     program = list(_HEAD)
     for number, block in _CHECKED.items():
         if number not in ZYGOTE_NEEDS:

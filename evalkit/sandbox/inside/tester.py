@@ -17,7 +17,11 @@ HOSTILE = (EOFError, OSError, ValueError, RecursionError, MemoryError)
 
 
 class Broken(BaseException):
-    """The candidate's side is gone or talks nonsense; no test can catch this by `except Exception`."""
+    """The candidate's side is gone or talks nonsense, or raised what no test may catch (`name`: SystemExit, say)."""
+
+    def __init__(self, text: str, name: str = "Broken") -> None:
+        super().__init__(text)
+        self.name = name
 
 
 class Handle:
@@ -156,7 +160,7 @@ class Candidate:
             return reply
 
     def _called_back(self, number: Any, args: Any, kwargs: Any) -> list[Any]:
-        """The program calls a function that the test gave it: ['called', value, null, null] or the error's name, text."""
+        """The program calls a function of the test: ['called', value, null, null] or the error's name, text."""
         if type(number) is not int or not -len(self.functions) <= number < 0:
             raise Broken("a call of an unknown function")
         args, kwargs = self._decode(args), self._decode(kwargs)
@@ -210,7 +214,7 @@ class Candidate:
                     return found(text)
                 except TypeError:  # UnicodeDecodeError and its like take other arguments
                     continue
-        return Broken(f"{name}: {text}")
+        return Broken(str(text), str(name))
 
 
 class _Attribute(Handle):
@@ -353,5 +357,5 @@ def _send(
 ) -> None:
     failed = counter.lines[at[0]] if 0 <= at[0] < len(counter.lines) and at[0] not in held else None
     text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
-    name = None if error is None else type(error).__name__
+    name = None if error is None else error.name if isinstance(error, Broken) else type(error).__name__
     wire.send(fd, [what, len(held), len(counter.lines), failed, name, text])

@@ -9,7 +9,10 @@ MAX_FRAME = 8 << 20
 
 
 def send(fd: int, data: Any) -> None:
-    write(fd, json.dumps(data, separators=(",", ":")).encode())
+    body = json.dumps(data, separators=(",", ":")).encode()
+    if len(body) > MAX_FRAME:
+        raise MemoryError("the answer is too long")
+    write(fd, body)
 
 
 def write(fd: int, body: bytes) -> None:

@@ -29,6 +29,9 @@ PRELOAD = (
     "sqlite3 tempfile ast"
 )
 CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
+SCRATCH_BYTES = 32 << 20
+DISK_LOOK = 50
+"""Milliseconds between looks at how much a program wrote, where no tmpfs bounds it."""
 SYS_CLONE, PR_GET_TID_ADDRESS = 56, 40
 
 
@@ -108,13 +111,17 @@ class Zygote:
                     if used >= cpu_limit:
                         return "cpu"
                     wait = max(5, (cpu_limit - used) * 1000)
+                if not self.owns_namespace:  # no tmpfs that is full at its size: look how much there is
+                    if size_of(self.scratch) > SCRATCH_BYTES:
+                        return "disk"
+                    wait = DISK_LOOK if wait is None else min(wait, DISK_LOOK)
                 events = {fd for fd, _ in poll.poll(wait)}
+                if pidfd in events:
+                    return None
                 if self.control.fileno() in events:
                     if not self.control.recv(32):
                         os._exit(0)
                     return "killed"
-                if events:
-                    return None
         except OSError:  # its clock went with it
             return None
         finally:
@@ -131,6 +138,19 @@ class Zygote:
                 status = code
             cpu += usage.ru_utime + usage.ru_stime
             peak = max(peak, usage.ru_maxrss)
+
+
+def size_of(folder: str) -> int:
+    """Bytes below a folder, as far as they can be seen while a program changes it."""
+    total = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                directory = entry.is_dir(follow_symlinks=False)
+                total += 4096 + (
+                    size_of(entry.path) if directory else entry.stat(follow_symlinks=False).st_blocks * 512
+                )
+    return total
 
 
 def wipe(folder: str) -> None:
@@ -187,7 +207,7 @@ def main() -> None:
         scratch = "/tmp"
     try:
         _settle(scratch)
-        jail.harden(scratch, memory, file_size, own_files=tier == "namespaces")
+        jail.harden(scratch, memory, file_size, tier)
     except OSError as error:
         control.sendall(f"E{error.strerror or error}".encode())
         os._exit(1)

@@ -1,0 +1,75 @@
+"""Every hostile program is stopped in every tier, the next program is unharmed, and so is the host."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from evalkit.records import Tier
+from evalkit.sandbox import Sandbox
+from evalkit.sandbox.contract import check_contract, read_attacks
+
+QUICK = (
+    "always-equal answer",
+    "int subclass with a lying __eq__",
+    "walk the frames for expected values",
+    "write a pass to every descriptor",
+    "os._exit(0) inside the function",
+    "read /etc/passwd",
+    "connect over TCP",
+    "fork bomb",
+    "kill everything",
+    "busy loop",
+    "eight gigabytes at once",
+    "prints without end",
+)
+
+
+def _broken(tier, attacks=None):
+    with Sandbox(1, tier=tier) as sandbox:
+        return [result for result in check_contract(sandbox, attacks) if not result.held]
+
+
+def test_the_list_is_long_and_no_attack_may_pass():
+    attacks = read_attacks()
+    assert len(attacks) >= 140
+    assert len({attack.name for attack in attacks}) == len(attacks)
+    assert all(attack.expected and "passed" not in attack.expected for attack in attacks)
+
+
+@pytest.mark.parametrize("tier", [Tier.NAMESPACES, Tier.LANDLOCK])
+def test_the_worst_are_stopped(tier):
+    assert _broken(tier, [attack for attack in read_attacks() if attack.name in QUICK]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tier", [Tier.NAMESPACES, Tier.LANDLOCK])
+def test_the_whole_contract_holds(tier):
+    assert _broken(tier) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become an ordinary user")
+def test_the_worst_are_stopped_for_an_ordinary_user(tmp_path):
+    code = f"""
+import os
+os.setgid(60123); os.setuid(60123)
+os.environ["HOME"] = {str(tmp_path)!r}
+from evalkit.records import Tier
+from evalkit.sandbox import Sandbox
+from evalkit.sandbox.contract import check_contract, read_attacks
+for tier in (Tier.NAMESPACES, Tier.LANDLOCK):
+    with Sandbox(1, tier=tier) as sandbox:
+        for result in check_contract(sandbox):
+            if not result.held:
+                print(tier, result)
+print("whole")
+"""
+    os.chmod(tmp_path, 0o777)
+    for folder in tmp_path.parents[:-2]:
+        os.chmod(folder, os.stat(folder).st_mode | 0o011)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280)
+    if "Permission denied" in run.stderr:
+        pytest.skip("the interpreter or the package is closed to other users")
+    assert run.stdout == "whole\n", run.stdout + run.stderr

@@ -1,0 +1,130 @@
+"""Slots, order, back-pressure, what a killed parent leaves behind, refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from evalkit.errors import SandboxError
+from evalkit.records import Outcome, Tier
+from evalkit.sandbox import Job, Limits, Sandbox
+from evalkit.sandbox.contract.check import descendants
+from evalkit.sandbox.sandbox import AHEAD
+
+
+def job(n, program="def f(x): return x"):
+    return Job(id=str(n), program=program, entry_point="f", tests=(f"assert f({n}) == {n}",))
+
+
+def test_run_many_keeps_order_and_reads_no_further_than_it_must():
+    read = 0
+
+    def jobs():
+        nonlocal read
+        for n in range(100):
+            read += 1
+            yield job(
+                n, "import time\ndef f(x):\n    time.sleep(0.02)\n    return x" if n % 7 == 0 else "def f(x): return x"
+            )
+
+    with Sandbox(2) as sandbox:
+        for seen, (each, verdict) in enumerate(sandbox.run_many(jobs())):
+            assert each.id == str(seen)
+            assert verdict.passed
+            assert read <= seen + 1 + AHEAD * 2
+
+
+def test_nothing_is_left_after_the_sandbox_closes():
+    with Sandbox(2) as sandbox:
+        assert sandbox.run(job(1)).passed
+        assert descendants()
+    assert not descendants()
+
+
+def test_nothing_is_left_after_the_parent_is_killed():
+    code = """
+import sys
+from evalkit.sandbox import Job, Sandbox
+with Sandbox(2) as sandbox:
+    sleep = Job(id="x", program="import time\\ntime.sleep(60)", entry_point="f", tests=("assert f() == 1",), limits={"wall": 60})
+    print("started", flush=True)
+    for _ in sandbox.run_many([sleep] * 2): pass
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "started\n"
+    time.sleep(1.0)
+    left = descendants(parent.pid)
+    assert len(left) >= 4
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(os.path.exists(f"/proc/{pid}") for pid in left):
+        time.sleep(0.05)
+    assert not [pid for pid in left if os.path.exists(f"/proc/{pid}")]
+
+
+def test_a_slot_whose_jail_was_killed_is_replaced():
+    with Sandbox(1) as sandbox:
+        assert sandbox.run(job(1)).passed
+        for pid in descendants():
+            os.kill(pid, signal.SIGKILL)
+        assert sandbox.run(job(2)).passed
+
+
+def test_no_growth_of_descriptors():
+    with Sandbox(1) as sandbox:
+        assert sandbox.run(job(0)).passed
+        before = len(os.listdir("/proc/self/fd"))
+        for _, verdict in sandbox.run_many(job(n) for n in range(200)):
+            assert verdict.passed
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_isolation_is_refused_and_must_be_accepted(monkeypatch):
+    with pytest.raises(SandboxError, match="accepted"), Sandbox(1, tier=Tier.NONE):
+        pass
+    with Sandbox(1, tier=Tier.NONE, accept_no_sandbox=True) as sandbox:
+        verdict = sandbox.run(job(1))
+        assert verdict.passed
+        assert verdict.tier is Tier.NONE
+
+    def broken(*_):
+        raise SandboxError("forbidden here")
+
+    monkeypatch.setattr("evalkit.sandbox.sandbox.Slot", broken)
+    with pytest.raises(SandboxError, match=r"no isolation holds.*forbidden here.*user namespaces"), Sandbox(1):
+        pass
+
+
+def test_a_tier_that_does_not_hold_is_refused(monkeypatch):
+    monkeypatch.setattr("evalkit.sandbox.probes.PROBES", ("nothing of the kind",))
+    with pytest.raises(SandboxError, match="does not hold"), Sandbox(1):
+        pass
+
+
+def test_other_systems_are_refused_clearly(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SandboxError, match="darwin"), Sandbox(1):
+        pass
+
+
+@pytest.mark.slow
+def test_verdicts_are_stable_beside_busy_processes():
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        with Sandbox(2) as sandbox:
+            jobs = [job(n) for n in range(300)]
+            for _ in range(3):
+                assert all(verdict.outcome is Outcome.PASSED for _, verdict in sandbox.run_many(jobs))
+    finally:
+        for each in busy:
+            each.kill()
+            each.wait()
+
+
+def test_limits_are_checked():
+    with pytest.raises(ValueError, match="greater than 0"):
+        Limits(cpu=0)
