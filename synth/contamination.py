@@ -3,7 +3,7 @@
 Two methods. `ast`: the row's normalised solution equals the task's; one-expression bodies such as `return a + b` count
 like any other, so the simplest programs are lost to training where a suite asks for them. `behaviour`: the row passes
 all of the task's tests; it is asked for its answers to all assertions of all tasks with as many arguments, in one
-execution. A row that gives no answer within a second of CPU time solves nothing. Rows of one normalised solution behave
+execution. A row that needs more than a quarter of a second solves nothing, nor does one that reads fixtures. Rows of one normalised solution behave
 alike and are checked once.
 """
 
@@ -22,8 +22,8 @@ from evalkit.suites import load_suite
 from synth.proof import run_all
 
 BATCH = 64
-CPU = 1.0
-"""Seconds for one check: training solutions are short, and one that takes longer solves nothing in time."""
+LIMITS = Limits(cpu=0.25, wall=2.0)
+"""Of one probe: training solutions are short, and one that takes longer solves nothing in time."""
 
 
 class Clean(Record):
@@ -75,8 +75,12 @@ def _prepare(task: Problem) -> _Task:
 def _check(
     rows: dict[str, Problem], tasks: Sequence[_Task], suites: tuple[str, ...], sandbox: Sandbox
 ) -> Iterator[Clean]:
-    fitting = {form: [task for task in tasks if task.arity == arity(problem)] for form, problem in rows.items()}
-    jobs = [_probe(form, rows[form], fitting[form]) for form in rows if fitting[form] and arity(rows[form]) is not None]
+    arities = {form: arity(problem) for form, problem in rows.items()}
+    fitting = {
+        form: [task for task in tasks if number is not None and task.arity == number]
+        for form, number in arities.items()
+    }
+    jobs = [_probe(form, row, fitting[form]) for form, row in rows.items() if fitting[form] and not row.files]
     verdicts = run_all(sandbox, jobs)
     by_form = {task.form: task.id for task in tasks}
     for form, problem in rows.items():
@@ -90,7 +94,7 @@ def _probe(form: str, row: Problem, tasks: Sequence[_Task]) -> Job:
     """All assertions of these tasks, asked of the row's function."""
     tests = tuple(rename(test, task.entry_point, row.entry_point) for task in tasks for test in task.tests)
     job = Job.of(row, row.solution or "", form)
-    return job.model_copy(update={"tests": tests, "any_of": True, "limits": Limits(cpu=CPU), "reference": None})
+    return job.model_copy(update={"tests": tests, "any_of": True, "limits": LIMITS, "reference": None})
 
 
 def _solved(held: Sequence[int], tasks: Sequence[_Task]) -> str:
