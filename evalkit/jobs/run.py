@@ -13,12 +13,13 @@ from evalkit.console import progress
 from evalkit.endpoint import Endpoint
 from evalkit.errors import ModelError, SandboxError
 from evalkit.evaluation import Row, answer, summarise
-from evalkit.models import EndpointModel, LocalModel
+from evalkit.models import EndpointModel, LocalModel, Model, RetrievalModel
 from evalkit.prompting import PROMPTING, Prompting
 from evalkit.recipes import Recipe
 from evalkit.records import Problem, digest
 from evalkit.runs import RunFolder, append_jsonl, read_jsonl, write_jsonl
 from evalkit.suites import load_suite
+from evalkit.suites.problems import read_problems
 
 KIND = "evaluation"
 ROWS = "rows.jsonl"
@@ -27,12 +28,15 @@ BATCH = 64
 
 
 class RunRecipe(Recipe):
-    """What is asked of whom. Exactly one of `model` (a folder) and `endpoint` is given."""
+    """What is asked of whom: exactly one of `model`, `endpoint` and `retrieval`."""
 
     suite: str
     file: str | None = None
     model: str | None = None
+    """A model folder."""
     endpoint: Endpoint | None = None
+    retrieval: str | None = None
+    """Training rows (train.jsonl): the nearest one's solution is the answer, which is the floor to clear."""
     n: int = Field(default=1, ge=1)
     temperature: float = Field(default=0.0, ge=0.0)
     max_new_tokens: int = Field(default=256, ge=1)
@@ -45,8 +49,8 @@ class RunRecipe(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunRecipe":
-        if (self.model is None) == (self.endpoint is None):
-            raise ValueError("give either a model folder or an endpoint")
+        if sum(source is not None for source in (self.model, self.endpoint, self.retrieval)) != 1:
+            raise ValueError("give either a model folder, an endpoint or training rows to retrieve from")
         if self.n > 1 and self.temperature == 0:
             raise ValueError("several samples at temperature 0 are the same sample; set a temperature")
         return self
@@ -65,13 +69,15 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
         local = LocalModel(recipe.model)
         prompting = local.prompting
         facts["weights"] = fingerprint(Path(recipe.model))
+    if recipe.retrieval is not None:
+        facts["weights"] = digest([problem.digest for problem in read_problems(Path(recipe.retrieval))])
     facts["prompting"] = prompting.model_dump(mode="json")
     folder = RunFolder(out, KIND, facts).open(name=model_name(recipe))
     if folder.finished:
         return folder.summary
     rows = _known(out / ROWS, problems, recipe.n)
     with ExitStack() as stack:
-        model = local if recipe.model is not None else _served(recipe, out)
+        model: Model = local if recipe.model is not None else _other(recipe, out)
         rows |= _ask(recipe, problems, rows, model, prompting, out / ROWS, stack)
     ordered = [row for problem in problems for row in rows[problem.id]]
     summary = {"suite": recipe.suite, "model": model_name(recipe), **summarise(ordered)}
@@ -88,6 +94,8 @@ def model_name(recipe: RunRecipe) -> str:
     """What people call it: the folder's name (its run's, for a folder called `model`), or the endpoint's model."""
     if recipe.endpoint is not None:
         return recipe.endpoint.name or recipe.endpoint.model
+    if recipe.retrieval is not None:
+        return "retrieval"
     path = Path(recipe.model or "").resolve()
     return path.parent.name if path.name in ("model", "best", "final") else path.name
 
@@ -122,8 +130,9 @@ def _known(file: Path, problems: Sequence[Problem], n: int) -> dict[str, list[Ro
     return done
 
 
-def _served(recipe: RunRecipe, out: Path) -> EndpointModel:
-    assert recipe.endpoint is not None
+def _other(recipe: RunRecipe, out: Path) -> Model:
+    if recipe.endpoint is None:
+        return RetrievalModel(read_problems(Path(recipe.retrieval or "")), name=model_name(recipe))
     return EndpointModel(
         recipe.endpoint, out / "journal.sqlite", max_usd=recipe.max_usd, instruction=recipe.instruction
     )
@@ -133,7 +142,7 @@ def _ask(
     recipe: RunRecipe,
     problems: Sequence[Problem],
     known: dict[str, list[Row]],
-    model: LocalModel | EndpointModel,
+    model: Model,
     prompting: Prompting,
     file: Path,
     stack: ExitStack,

@@ -67,7 +67,9 @@ def _tokenizer(folder: Path) -> Any:
 def _weights(folder: Path, adapter: bool) -> Any:
     import torch
     from safetensors import SafetensorError
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     options = {"dtype": torch.bfloat16 if device == "cuda" else torch.float32, "local_files_only": True}
     try:

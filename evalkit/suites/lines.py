@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,9 @@ def read_lines(path: Path, convert: Callable[[dict[str, Any]], T]) -> list[T]:
             data = json.loads(line)
             if not isinstance(data, dict):
                 raise ValueError("not a JSON object")
-            items.append(convert(data))
+            with warnings.catch_warnings():  # foreign sources are parsed; their odd escapes are not our news
+                warnings.simplefilter("ignore")
+                items.append(convert(data))
         except KeyError as error:
             raise DataError(f"malformed line: the key {error} is missing", where=f"{path}, line {number}") from error
         except (TypeError, ValueError, SyntaxError, RecursionError) as error:

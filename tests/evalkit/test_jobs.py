@@ -99,6 +99,14 @@ def test_another_recipe_or_other_weights_are_refused(scored, tmp_path):
         scored(4, "run")
 
 
+def test_retrieval_is_a_floor_that_can_be_run(tmp_path):
+    rows = tmp_path / "train.jsonl"
+    append_jsonl(rows, PROBLEMS[:5])
+    summary = run(RunRecipe(suite="mini-humaneval", retrieval=str(rows)), tmp_path / "out")
+    assert summary["model"] == "retrieval"
+    assert 5 <= summary["passed"] < 12
+
+
 def test_recipes_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="same sample"):
         RunRecipe(suite="x", model="m", n=2)

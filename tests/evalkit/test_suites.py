@@ -109,6 +109,7 @@ def test_heldout_reads_problems_and_samples(tmp_path):
         load_suite("heldout", file)
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape")
 @pytest.mark.parametrize(
     ("name", "file", "count"),
     [
