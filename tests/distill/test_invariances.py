@@ -51,7 +51,9 @@ class Wider(Padded):
         return made
 
 
-def gradient(method: str, tmp_path: Path, *, accumulation: int = 1, collator: type[Padded] = Padded) -> dict[str, Any]:
+def gradient(
+    method: str, tmp_path: Path, *, accumulation: int = 1, processes: int = 1, collator: type[Padded] = Padded
+) -> dict[str, Any]:
     import datasets
 
     tokenizer = train_tokenizer(["def f(): return 1"] * 3, VOCAB)
@@ -59,7 +61,7 @@ def gradient(method: str, tmp_path: Path, *, accumulation: int = 1, collator: ty
     common = {
         "output_dir": str(tmp_path),
         "max_steps": 1,
-        "per_device_train_batch_size": 8 // accumulation,
+        "per_device_train_batch_size": 8 // accumulation // processes,
         "gradient_accumulation_steps": accumulation,
         "train_sampling_strategy": "sequential",
         "remove_unused_columns": False,
