@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit.errors import SandboxError
 from evalkit.records import Method, Outcome, Tier, Verdict
-from evalkit.sandbox.calls import Call, recorded_calls
+from evalkit.sandbox.calls import Call, calls_of_check, recorded_calls
 from evalkit.sandbox.inside import wire
 from evalkit.sandbox.inside.codec import decode, encode
 from evalkit.sandbox.jails import Ended, Jail
@@ -45,7 +45,10 @@ class Slot:
 
     def judge(self, job: Job, cpu: float) -> Verdict:
         """The verdict on a job under a CPU limit in seconds. SandboxError where the sandbox itself broke."""
-        calls = recorded_calls(job.tests, job.entry_point)
+        if job.test_program is not None:
+            calls = calls_of_check(job.test_program)
+        else:
+            calls = recorded_calls(job.tests, job.entry_point)
         if len(job.program) > PROGRAM_LENGTH:
             method = Method.SPLIT if calls is None else Method.CALLS
             return Verdict(

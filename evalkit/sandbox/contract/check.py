@@ -13,7 +13,7 @@ from evalkit.sandbox.job import Job, Limits
 from evalkit.sandbox.sandbox import Sandbox
 
 TESTS = ("assert add(2, 3) == 5", "assert add(-1, 1) == 0")
-CHECK = "def check(candidate):\n    assert candidate(2, 3) == 5\n    assert candidate(-1, 1) == 0\n"
+CHECK = "def check(candidate):\n    for a, b in ((2, 3), (-1, 1)):\n        assert candidate(a, b) == a + b\n"
 HONEST = """
 import os, threading
 assert os.listdir(".") == [] and threading.active_count() == 1 and os.environ["HOME"] == os.getcwd()

@@ -76,7 +76,10 @@ def answer_calls(job: Job, fds: list[int]) -> None:
                 continue
             failed = failure(error)
             break
-    wire.send(fds[0], answers + ([failed] if failed else []))
+    try:
+        wire.send(fds[0], answers + ([failed] if failed else []))
+    except MemoryError as error:  # more than a frame holds
+        wire.send(fds[0], [failure(error)])
 
 
 def serve_candidate(job: Job, fds: list[int]) -> None:

@@ -293,14 +293,13 @@ def judge(job: dict[str, Any], fds: list[int]) -> None:
     try:
         tree = ast.fix_missing_locations(counter.visit(ast.parse(job["test"])))
         code = compile(tree, "<test>", "exec", dont_inherit=True)
-        prelude = compile(job["imports"], "<imports>", "exec", dont_inherit=True)
         opening = candidate.opening()
         if type(opening) is not list or len(opening) != 4 or opening[1] is not None:
             _send(fds[0], "unloaded", held, counter, at)
             return
         names: dict[str, Any] = {"__name__": "tests", "__builtins__": __builtins__}
-        exec(prelude, names)
-        _bind(names, candidate, tree, job["entry"], *opening[2:])
+        _prepare(names, candidate, ast.parse(job["imports"]), *opening[2:])
+        _bind(names, candidate, tree, job["entry"], opening[2])
         names["__held__"], names["__at__"] = held.add, lambda number: at.__setitem__(0, number)
         exec(code, names)
         if job["entry"] and callable(names.get("check")) and "check" in _defined(tree):
@@ -315,18 +314,19 @@ def _defined(tree: ast.Module) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
-def _bind(
-    names: dict[str, Any], candidate: Candidate, tree: ast.AST, entry: str, exceptions: Any, classes: Any
-) -> None:
-    """Names that the test uses and nobody else defines are the candidate's: exception classes, functions, classes.
+def _prepare(names: dict[str, Any], candidate: Candidate, prelude: ast.Module, exceptions: Any, classes: Any) -> None:
+    """Run what the prompt brings. Its functions stay the trusted ones, but of a class that the program defines as well
+    (`Pair`) the program's own is used: only its own instances reach it."""
+    own = set(map(str, classes)) - set(map(str, exceptions)) if isinstance(classes, list) else set()
+    for node in [node for node in prelude.body if isinstance(node, ast.ClassDef) and node.name in own]:
+        prelude.body.remove(node)
+        names[node.name] = Proxy(candidate, node.name)
+    exec(compile(prelude, "<imports>", "exec", dont_inherit=True), names)
 
-    So are classes that the prompt brings (`Pair`): the program has its own, and only its own instances reach it.
-    Functions that the prompt brings stay the trusted ones.
-    """
+
+def _bind(names: dict[str, Any], candidate: Candidate, tree: ast.AST, entry: str, exceptions: Any) -> None:
+    """Names that the test uses and nobody else defines are the candidate's: exception classes, functions, classes."""
     names.pop(entry, None)
-    for name in [name for name in classes if isinstance(name, str)] if isinstance(classes, list) else []:
-        if isinstance(names.get(name), type) and not issubclass(names[name], Exception):
-            del names[name]
     stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     stored |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     stored |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
