@@ -39,7 +39,7 @@ def generate(recipe: GenerateRecipe) -> dict[str, Any]:
         return run.summary
     answers = ask(plan(recipe), recipe)
     problems, rejects = parse_all(answers)
-    with Sandbox(**({"slots": recipe.slots} if recipe.slots else {})) as sandbox:
+    with Sandbox(recipe.slots) as sandbox:
         proofs = prove(problems, recipe.output / "proofs.jsonl", sandbox)
         proven = [problem for problem in problems if _proven(proofs[problem.id])]
         rejects += [_unproven(answers[id], proof) for id, proof in proofs.items() if not _proven(proof)]

@@ -16,7 +16,7 @@ def verify(dataset: Path, slots: int | None = None) -> list[str]:
     """One line per row that is not proven on this machine; empty where all are. Raises SandboxError, never guesses."""
     problems = [sample.problem for split in Split for sample in read_split(dataset, split)]
     failed = []
-    with Sandbox(**({"slots": slots} if slots else {})) as sandbox, progress(len(problems), "verifying") as tick:
+    with Sandbox(slots) as sandbox, progress(len(problems), "verifying") as tick:
         for start in range(0, len(problems), BATCH):
             batch = problems[start : start + BATCH]
             solutions = run_all(sandbox, (Job.of(problem, problem.solution or "") for problem in batch))

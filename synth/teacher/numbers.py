@@ -3,7 +3,7 @@
 import random
 
 from evalkit.records import Level
-from synth.teacher.parts import INT_NAMES, PAIR_NAMES, Draft, Param, an_int, mapping, pick, predicate
+from synth.teacher.parts import INT_NAMES, LOOP_INT_NAMES, PAIR_NAMES, Draft, Param, an_int, mapping, pick, predicate
 
 
 def arithmetic(rng: random.Random, level: Level) -> Draft:
@@ -166,7 +166,7 @@ def loops(rng: random.Random, level: Level) -> Draft:
 
 
 def _digits(rng: random.Random, level: Level) -> Draft:
-    n = pick(rng, INT_NAMES)
+    n = pick(rng, LOOP_INT_NAMES)
     param = Param(n, "int", an_int(0, 99999))
     condition = predicate(rng, positive_only=True) if level is not Level.EASY else None
     things = condition.words.format(things="digits") if condition else "digits"
@@ -192,7 +192,7 @@ def _digits(rng: random.Random, level: Level) -> Draft:
 
 def algorithms(rng: random.Random, level: Level) -> Draft:
     """Divisors, sequences, searches."""
-    n, k = pick(rng, INT_NAMES), rng.randint(2, 12)
+    n, k = pick(rng, LOOP_INT_NAMES), rng.randint(2, 12)
     natural = Param(n, "int", an_int(1, 60))
     makers = {
         Level.EASY: (_divisors, _sequence),
@@ -371,6 +371,8 @@ def _primes(rng: random.Random, param: Param, k: int) -> Draft:
 
 def _common(rng: random.Random, param: Param, k: int) -> Draft:
     one, two = _pair(rng, 1, 40)
+    while one.name == "x":  # solutions below use it themselves
+        one, two = _pair(rng, 1, 40)
     a, b = one.name, two.name
     euclid = (f"while {b}:", f"    {a}, {b} = {b}, {a} % {b}")
     choices = (

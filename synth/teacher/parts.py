@@ -52,6 +52,8 @@ def pick(rng: random.Random, items: tuple[str, ...] | list[str]) -> str:
 LIST_NAMES = ("nums", "numbers", "values", "items", "xs", "data", "arr", "lst", "elements", "seq", "a", "l")
 TEXT_NAMES = ("s", "text", "string", "word", "phrase", "st", "txt", "sentence", "line")
 INT_NAMES = ("n", "num", "x", "number", "value", "k", "m", "i", "a")
+LOOP_INT_NAMES = ("n", "num", "number", "value", "k", "m", "limit")
+"""For solutions that use `x`, `a`, `b`, `i` or `d` themselves."""
 PAIR_NAMES = (("a", "b"), ("x", "y"), ("m", "n"), ("first", "second"), ("left", "right"), ("p", "q"), ("num1", "num2"))
 
 
