@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "adam_beta2": 0.95,
     "max_grad_norm": 1.0,
     "logging_steps": 10,
+    "logging_nan_inf_filter": False,
     "save_strategy": "steps",
     "save_steps": 100,
     "save_total_limit": 2,

@@ -1,5 +1,6 @@
 """What happens between steps: evaluation on live weights, the best weights kept, the guard, the progress line."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from distill.checkpoint import save_folder
 from distill.guard import Guard
 from distill.scoring import VALIDATION, Score, Scorer
 from evalkit.console import Tick, console
+from evalkit.errors import TrainingError
 from evalkit.runs import append_jsonl, read_jsonl, write_jsonl
 
 
@@ -79,7 +81,7 @@ class Evaluate(TrainerCallback):
 
 
 class Show(TrainerCallback):
-    """The progress line: steps, loss, learning rate. Logs go to `log.jsonl` by way of the trainer's state."""
+    """The progress line: steps, loss, learning rate. A loss that is no number stops the run."""
 
     def __init__(self, tick: Tick) -> None:
         self.tick, self.facts = tick, {}  # type: ignore[var-annotated]
@@ -88,6 +90,11 @@ class Show(TrainerCallback):
         self.tick(1, **self.facts)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if logs and not math.isfinite(logs.get("loss", 0.0)):
+            raise TrainingError(
+                f"the loss is {logs['loss']} at step {state.global_step}",
+                fix="lower training.learning_rate, or set training.max_grad_norm",
+            )
         self.facts = {k: v for k, v in (logs or {}).items() if k in ("loss", "ce", "divergence", "learning_rate")}
 
 

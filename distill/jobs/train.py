@@ -9,15 +9,20 @@ Layout: manifest.json, tokenizer/, checkpoints/ (the trainer's own), best/ (weig
 model/ (the product; with LoRA merged, and the adapter in adapter/), summary.json.
 """
 
+import errno
 import json
+import os
+import shutil
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distill.recipe import TrainRecipe
 from evalkit.console import console, progress
+from evalkit.errors import PotstillError, TrainingError
 from evalkit.prompting import PROMPTING
 from evalkit.runs import RunFolder, write_atomic
 
@@ -36,22 +41,61 @@ class Parts:
 
 
 def train(recipe: TrainRecipe) -> dict[str, Any]:
-    """Run the recipe and return the summary. Raises the errors of evalkit.errors, nothing else on bad input."""
+    """Run the recipe and return the summary. Raises the errors of evalkit.errors, nothing else on bad input.
+
+    A run that is refused before its first step leaves no folder behind.
+    """
+    fresh = not (Path(recipe.output) / "manifest.json").exists()
     run = RunFolder(recipe.output, "train", recipe.model_dump(mode="json")).open()
     if run.finished:
         return run.summary
-    parts = _prepare(recipe, run)
-    run.update_manifest(**parts.facts)
-    started = time.monotonic()
+    _quiet(recipe)
     with ExitStack() as stack:
-        trainer, history, resumed = _trainer(recipe, run, parts, stack)
-        trainer.train(resume_from_checkpoint=resumed)
+        try:
+            parts = _prepare(recipe, run)
+            trainer, history, resumed = _trainer(recipe, run, parts, stack)
+        except PotstillError:
+            if fresh:
+                shutil.rmtree(run.path, ignore_errors=True)
+            raise
+        run.update_manifest(**parts.facts)
+        started = time.monotonic()
+        with _disk(run.path):
+            trainer.train(resume_from_checkpoint=resumed)
     seconds = time.monotonic() - started
     step = _keep_best(run, trainer, history)
     summary = _summary(recipe, parts, trainer, history, step, seconds)
-    _write_product(recipe, run, trainer.model, parts, summary)
+    with _disk(run.path):
+        _write_product(recipe, run, trainer.model, parts, summary)
     run.finish(summary)
     return summary
+
+
+def _quiet(recipe: TrainRecipe) -> None:
+    """No network where every path is local, no bars but ours. Before the libraries are imported."""
+    paths = [path for path in (recipe.student.path, recipe.tokenizer.path, recipe.teacher) if path is not None]
+    if all(Path(path).is_dir() for path in paths):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """What the libraries raise when a checkpoint cannot be written, as one clear error."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, SafetensorError) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise TrainingError(
+                f"cannot write: {error}", where=str(path), fix="free some space and run again; it resumes"
+            ) from error
+        raise
 
 
 def _prepare(recipe: TrainRecipe, run: RunFolder) -> Parts:

@@ -99,3 +99,45 @@ def test_unknown_and_reserved_training_arguments_are_refused(toy_dataset: Path, 
         train(recipe(toy_dataset, tmp_path / "a", training={"learning_rat": 1}))
     with pytest.raises(ConfigError, match=r"eval\.every"):
         train(recipe(toy_dataset, tmp_path / "b", training={"eval_steps": 1}))
+
+
+def test_a_refused_run_leaves_nothing_behind(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+    from evalkit.errors import ConfigError, DataError, ModelError
+
+    for broken, error in [
+        ({"data": {"folder": str(tmp_path / "missing")}}, DataError),
+        ({"data": {"folder": str(toy_dataset), "max_length": 8}}, DataError),
+        ({"training": {"learning_rat": 1}}, ConfigError),
+        ({"method": "kd", "teacher": str(tmp_path / "missing")}, ModelError),
+    ]:
+        with pytest.raises(error):
+            train(recipe(toy_dataset, tmp_path / "run", **broken))
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+    from evalkit.errors import TrainingError
+
+    with pytest.raises(TrainingError, match="loss is"):
+        train(recipe(toy_dataset, tmp_path / "run", training=FEW | {"learning_rate": 1e30, "max_grad_norm": 0.0}))
+
+
+def test_tokenizer_runs_and_export_by_command_line(base: Path, toy_dataset: Path, tmp_path: Path):
+    from typer.testing import CliRunner
+
+    from distill.cli import app
+
+    def run(*arguments: object) -> str:
+        result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.output
+
+    assert "tokens" in run("tokenizer", toy_dataset, "--vocab-size", 300, "--out", tmp_path / "tok")
+    assert "base" in run("runs", base.parent)
+    run("export", base, "--out", tmp_path / "out")
+    assert "continues source text" in (tmp_path / "out" / "README.md").read_text()
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(recipe(toy_dataset, base).model_dump(mode="json")))
+    assert json.loads(run("train", file))["steps"] == 4
