@@ -140,8 +140,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         )
     mini = rows[0]["mini"]
     lines.append(
-        f"\nHeld-out: {rows[0]['heldout']['scored']} tasks whose solutions are in no training row. Mini: mini-HumanEval,"
-        f" {mini['scored']} tasks, where only differences of several tasks mean anything."
+        f"\nHeld-out: {rows[0]['heldout']['scored']} tasks whose solutions are in no training row."
+        f" Mini: mini-HumanEval, {mini['scored']} tasks,\nwhere only differences of several tasks mean anything."
     )
     return "\n".join(lines)
 

@@ -3,8 +3,8 @@
 Two methods. `ast`: the row's normalised solution equals the task's; one-expression bodies such as `return a + b` count
 like any other, so the simplest programs are lost to training where a suite asks for them. `behaviour`: the row passes
 all of the task's tests; it is asked for its answers to all assertions of all tasks with as many arguments, in one
-execution. A row that needs more than a quarter of a second solves nothing, nor does one that reads fixtures. Rows of one normalised solution behave
-alike and are checked once.
+execution. A row that needs more than a quarter of a second solves nothing, nor does one that reads fixtures. Rows of
+one normalised solution behave alike and are checked once.
 """
 
 import ast
