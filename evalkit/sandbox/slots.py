@@ -16,6 +16,7 @@ from evalkit.sandbox.inside import wire
 from evalkit.sandbox.inside.codec import decode, encode
 from evalkit.sandbox.jails import Ended, Jail
 from evalkit.sandbox.job import Job
+from evalkit.sandbox.preparation import prepared
 
 ANSWER_BYTES = 64 << 10
 """What a program may answer beyond four times what is expected: answers are parsed here, so they are kept small."""
@@ -83,6 +84,16 @@ class Slot:
         return Verdict(**facts | (compare_any if job.any_of else compare)(answer, calls))
 
     def _split(self, job: Job, cpu: float) -> Verdict:
+        source = job.test_program if job.test_program is not None else "\n".join(job.tests)
+        try:
+            test = prepared(source, job.imports, job.entry_point)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            facts: dict[str, Any] = {
+                "outcome": Outcome.EXCEPTION,
+                "exception": type(error).__name__,
+                "detail": f"the test: {error}"[:300],
+            }
+            return Verdict(method=Method.SPLIT, tier=self.tier, **facts)
         if self.tester is None:
             self.tester = Jail(self.tier).wait_ready()
         with ExitStack() as stack:
@@ -94,8 +105,7 @@ class Slot:
             for sent in (theirs, verdict_there, candidate_end, tester_end):
                 sent.close()
             _hand(ours, role="candidate", program=job.program, entry=job.entry_point, files=job.files)
-            test = job.test_program if job.test_program is not None else "\n".join(job.tests)
-            _hand(verdict_here, role="tester", test=test, imports=job.imports, entry=job.entry_point)
+            _hand(verdict_here, role="tester", entry=job.entry_point, **test)
             deadline = time.monotonic() + job.limits.wall
             answer, late = _read_frame(verdict_here, deadline, VERDICT_BYTES)
             loaded = None
@@ -103,7 +113,7 @@ class Slot:
                 loaded, _ = _read_frame(ours, min(deadline, time.monotonic() + 1), VERDICT_BYTES)
             gone = answer is not None and answer[:1] in (["broken"], ["unloaded"])
             ended, test_ended = self.candidate.end(GRACE if gone else 0.0), self.tester.end()
-        facts: dict[str, Any] = {"method": Method.SPLIT, "tier": self.tier}
+        facts = {"method": Method.SPLIT, "tier": self.tier}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
         if answer is None:
             return Verdict(**facts | _no_verdict(ended, test_ended, late))

@@ -4,9 +4,9 @@ A handle stands for an object of the candidate. It never compares equal to plain
 no arithmetic with it: such an operation would hand the expected value to the candidate and believe its answer.
 """
 
-import ast
 import builtins
 import importlib
+import marshal
 import sys
 from typing import Any
 
@@ -250,90 +250,60 @@ class Proxy:
         return isinstance(value, Handle) and self._candidate.ask("isinstance", value._number, [self.__name__]) is True
 
 
-class _Counter(ast.NodeTransformer):
-    """Notes each assertion that held: `assert X` becomes `assert X` followed by a note of its number.
+class _Run:
+    """How far a test has come."""
 
-    `required` are those that must have held for a pass: all, but for those that a right program may rightly not reach:
-    `assert False` after a call that must raise, and what stands in an `except` clause or a branch.
-    """
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.lines, self.required = job["lines"], set(job["required"])
+        self.held: set[int] = set()
+        self.at = -1
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.required: set[int] = set()
-        self._optional = 0
+    def enter(self, number: int) -> None:
+        self.at = number
 
-    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
-        number = len(self.lines)
-        self.lines.append(ast.unparse(node)[:300])
-        if not self._optional and not (isinstance(node.test, ast.Constant) and not node.test.value):
-            self.required.add(number)
-        before = ast.parse(f"__at__({number})").body[0]
-        after = ast.parse(f"__held__({number})").body[0]
-        return [before, node, after]
-
-    def _branch(self, node: ast.AST) -> ast.AST:
-        self._optional += 1
-        visited = self.generic_visit(node)
-        self._optional -= 1
-        return visited
-
-    visit_If = visit_ExceptHandler = visit_Match = _branch
-
-    def whole(self, held: set[int]) -> bool:
+    def whole(self) -> bool:
         """Whether a run that raised nothing has shown enough."""
-        return bool(held) and self.required <= held
+        return bool(self.held) and self.required <= self.held
 
 
 def judge(job: dict[str, Any], fds: list[int]) -> None:
-    """Run the test and send the verdict: ['passed' | 'failed', facts]. Only this process holds the verdict's socket."""
-    candidate = Candidate(fds[1])
-    held: set[int] = set()
-    at = [-1]
-    counter = _Counter()
+    """Run the prepared test and send the verdict. Only this process holds the verdict's socket."""
+    candidate, run = Candidate(fds[1]), _Run(job)
     try:
-        tree = ast.fix_missing_locations(counter.visit(ast.parse(job["test"])))
-        code = compile(tree, "<test>", "exec", dont_inherit=True)
         opening = candidate.opening()
         if type(opening) is not list or len(opening) != 4 or opening[1] is not None:
-            _send(fds[0], "unloaded", held, counter, at)
+            _send(fds[0], "unloaded", run)
             return
         names: dict[str, Any] = {"__name__": "tests", "__builtins__": __builtins__}
-        _prepare(names, candidate, ast.parse(job["imports"]), *opening[2:])
-        _bind(names, candidate, tree, job["entry"], opening[2])
-        names["__held__"], names["__at__"] = held.add, lambda number: at.__setitem__(0, number)
-        exec(code, names)
-        if job["entry"] and callable(names.get("check")) and "check" in _defined(tree):
+        _run_imports(names, candidate, job["imports"], *opening[2:])
+        _bind(names, candidate, job["names"], job["entry"], opening[2])
+        names["__held__"], names["__at__"] = run.held.add, run.enter
+        exec(marshal.loads(job["code"]), names)
+        if job["entry"] and job["check"]:
             names["check"](names[job["entry"]])
     except BaseException as error:
-        _send(fds[0], "broken" if isinstance(error, Broken) else "failed", held, counter, at, error)
+        _send(fds[0], "broken" if isinstance(error, Broken) else "failed", run, error)
         return
-    _send(fds[0], "passed" if counter.whole(held) else "unreached", held, counter, at)
+    _send(fds[0], "passed" if run.whole() else "unreached", run)
 
 
-def _defined(tree: ast.Module) -> set[str]:
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-
-
-def _prepare(names: dict[str, Any], candidate: Candidate, prelude: ast.Module, exceptions: Any, classes: Any) -> None:
+def _run_imports(names: dict[str, Any], candidate: Candidate, parts: Any, exceptions: Any, classes: Any) -> None:
     """Run what the prompt brings. Its functions stay the trusted ones, but of a class that the program defines as well
     (`Pair`) the program's own is used: only its own instances reach it."""
     own = set(map(str, classes)) - set(map(str, exceptions)) if isinstance(classes, list) else set()
-    for node in [node for node in prelude.body if isinstance(node, ast.ClassDef) and node.name in own]:
-        prelude.body.remove(node)
-        names[node.name] = Proxy(candidate, node.name)
-    exec(compile(prelude, "<imports>", "exec", dont_inherit=True), names)
+    for name, code in parts:
+        if name in own:
+            names[name] = Proxy(candidate, name)
+        else:
+            exec(marshal.loads(code), names)
 
 
-def _bind(names: dict[str, Any], candidate: Candidate, tree: ast.AST, entry: str, exceptions: Any) -> None:
+def _bind(names: dict[str, Any], candidate: Candidate, used: list[str], entry: str, exceptions: Any) -> None:
     """Names that the test uses and nobody else defines are the candidate's: exception classes, functions, classes."""
     names.pop(entry, None)
-    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    stored |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    stored |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    stored |= {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {entry}
-    for name in used - stored - set(names) - set(dir(builtins)) | {entry}:
+    for name in used:
+        if name in names:
+            continue
         if name in sys.stdlib_module_names and name != entry:
             names[name] = importlib.import_module(name)  # a module that the program imports and its tests use
             continue
@@ -352,10 +322,8 @@ def _exception_class(name: str, bases: list[Any]) -> type[Exception]:
     return type(name, (Exception,), {})
 
 
-def _send(
-    fd: int, what: str, held: set[int], counter: _Counter, at: list[int], error: BaseException | None = None
-) -> None:
-    failed = counter.lines[at[0]] if 0 <= at[0] < len(counter.lines) and at[0] not in held else None
+def _send(fd: int, what: str, run: _Run, error: BaseException | None = None) -> None:
+    failed = run.lines[run.at] if 0 <= run.at < len(run.lines) and run.at not in run.held else None
     text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
     name = None if error is None else error.name if isinstance(error, Broken) else type(error).__name__
-    wire.send(fd, [what, len(held), len(counter.lines), failed, name, text])
+    wire.send(fd, [what, len(run.held), len(run.lines), failed, name, text])

@@ -1,0 +1,94 @@
+"""Turns a test program into what a tester needs to run it, once for all the candidates of a problem."""
+
+import ast
+import builtins
+import marshal
+from functools import lru_cache
+from typing import Any
+
+
+@lru_cache(maxsize=512)
+def prepared(test: str, imports: str, entry_point: str) -> dict[str, Any]:
+    """Compiled code and facts of a test, ready for marshal. SyntaxError or ValueError where it is no program.
+
+    code: the test, each assertion followed by a note that it held; lines: the assertions' source; required: numbers of
+    those that must have held; names: what the test uses and does not define; check: whether it defines `check`;
+    imports: the prelude as [name of the class that a part defines, or null; code].
+    """
+    counter = _Counter()
+    tree = ast.parse(test)
+    names = _free_names(tree) | {entry_point}
+    check = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body)
+    code = compile(ast.fix_missing_locations(counter.visit(tree)), "<test>", "exec", dont_inherit=True)
+    return {
+        "code": marshal.dumps(code),
+        "lines": counter.lines,
+        "required": sorted(counter.required),
+        "names": sorted(names),
+        "check": check,
+        "imports": _parts(ast.parse(imports)),
+    }
+
+
+def _parts(prelude: ast.Module) -> list[tuple[str | None, bytes]]:
+    """The prelude cut at its classes: a tester leaves out those that the program defines itself."""
+    runs: list[tuple[str | None, list[ast.stmt]]] = []
+    for node in prelude.body:
+        name = node.name if isinstance(node, ast.ClassDef) else None
+        if name is None and runs and runs[-1][0] is None and not isinstance(runs[-1][1][-1], ast.ClassDef):
+            runs[-1][1].append(node)
+        else:
+            runs.append((name, [node]))
+    parts = []
+    for name, body in runs:
+        module = ast.Module(body=body, type_ignores=[])
+        parts.append((name, marshal.dumps(compile(module, "<imports>", "exec", dont_inherit=True))))
+    return parts
+
+
+def _free_names(tree: ast.Module) -> set[str]:
+    used: set[str] = set()
+    stored = set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else stored).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            stored.add(node.name)
+        elif isinstance(node, ast.arg):
+            stored.add(node.arg)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            stored |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return used - stored
+
+
+class _Counter(ast.NodeTransformer):
+    """Notes each assertion that held: `assert X` becomes a note of its number, `assert X`, and a note that it held.
+
+    `required` are those that must have held for a pass: all, but for those that a right program may rightly not reach:
+    `assert False` after a call that must raise, and what stands in an `except` clause or a branch.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.required: set[int] = set()
+        self._optional = 0
+
+    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
+        number = len(self.lines)
+        self.lines.append(ast.unparse(node)[:300])
+        if not self._optional and not (isinstance(node.test, ast.Constant) and not node.test.value):
+            self.required.add(number)
+        return [_note("__at__", number), node, _note("__held__", number)]
+
+    def _branch(self, node: ast.AST) -> ast.AST:
+        self._optional += 1
+        visited = self.generic_visit(node)
+        self._optional -= 1
+        return visited
+
+    visit_If = visit_ExceptHandler = visit_Match = _branch
+
+
+def _note(name: str, number: int) -> ast.stmt:
+    call = ast.Call(func=ast.Name(id=name, ctx=ast.Load()), args=[ast.Constant(value=number)], keywords=[])
+    return ast.Expr(value=call)
