@@ -128,3 +128,12 @@ def test_verdicts_are_stable_beside_busy_processes():
 def test_limits_are_checked():
     with pytest.raises(ValueError, match="greater than 0"):
         Limits(cpu=0)
+
+
+def test_wall_timeouts_are_tried_again_alone_and_nothing_deadlocks():
+    sleepy = "import time\ndef f(x):\n    time.sleep(9)"
+    with Sandbox(3) as sandbox:
+        jobs = [job(n, sleepy if n % 4 == 0 else "def f(x): return x") for n in range(12)]
+        short = [each.model_copy(update={"limits": Limits(wall=0.2, cpu=1.0)}) for each in jobs]
+        outcomes = [verdict.outcome for _, verdict in sandbox.run_many(short)]
+    assert outcomes == [Outcome.WALL_TIMEOUT if n % 4 == 0 else Outcome.PASSED for n in range(12)]
