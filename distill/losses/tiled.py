@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TILE_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Logits per tile. On a CPU a tile and its few temporaries stay near the caches; on a GPU it fills the machine."""
 
+PART_ELEMENTS = {"cpu": 1 << 18}
+"""Logits that the elementwise passes take at once: on a CPU few enough to stay in the second cache between passes."""
+
 VOCAB_TILE = 65536
 """Vocabularies up to this size are one tile."""
 
@@ -175,6 +178,13 @@ class _Side:
             logits = (logits / self.head.softcap).tanh_().mul_(self.head.softcap)
         return logits
 
+    def part(self, rows: slice) -> "_Side":
+        """Some of the tokens, with the logits that are there."""
+        side = _Side(self.hidden[rows], self.head, self.exact)
+        if self._kept is not None:
+            side._kept = (self._kept[0], self._kept[1][rows])
+        return side
+
     def log_probs(self, columns: slice, temperature: float, norm: Tensor | None) -> Tensor:
         """log softmax(logits / T) [tokens, columns]; without a norm the tile is the whole vocabulary."""
         scaled = _over(self.logits(columns), temperature)
@@ -194,6 +204,9 @@ class _Norms(NamedTuple):
     student: Tensor | None = None
     teacher: Tensor | None = None
 
+    def part(self, rows: slice) -> "_Norms":
+        return _Norms(*(norm if norm is None else norm[rows] for norm in self))
+
 
 def _token_rows(
     student: _Side,
@@ -211,21 +224,51 @@ def _token_rows(
     weights = weights[:, None]
     sums = weights.new_zeros(2)
     for columns in tiles:
-        plain = student.log_probs(columns, 1.0, norms.plain) if spec.alpha > 0 or spec.temperature == 1 else None
-        gradient: Tensor | None = None
+        buffer = student.logits(columns)
         if teacher is not None:
-            value, gradient = _divergence_tile(student, teacher, columns, spec, norms, total, plain)
-            sums[1] += (value * weights).sum()
-            gradient.mul_((1 - spec.alpha) * spec.temperature)
-        sums[0] += torch.nan if plain is None else (_ce_tile(plain, labels, columns, spec) * weights).sum()
-        if not grads:
-            continue
-        if spec.alpha > 0:
-            assert plain is not None
-            gradient = _add_ce_gradient(gradient, plain, labels, columns, spec)
-        assert gradient is not None
-        _fold(student, student.through_softcap(gradient, columns), weights, columns, grads, rows)
+            teacher.logits(columns)
+        for part in _slices(buffer.shape[0], _part(buffer)):
+            side, other = student.part(part), None if teacher is None else teacher.part(part)
+            known = total[part] if isinstance(total, Tensor) else total
+            tile = _Tile(side, other, labels[part], weights[part], columns, norms.part(part), known)
+            added, gradient = _tile_loss(tile, spec, bool(grads))
+            sums += added
+            if gradient is not None:  # the logits of these rows are not read again: their place takes the gradient
+                buffer[part] = side.through_softcap(gradient, columns)
+        if grads:
+            _fold(student, buffer, weights, columns, grads, rows)
     return sums
+
+
+class _Tile(NamedTuple):
+    """Some rows of one token tile, over one vocabulary tile."""
+
+    student: _Side
+    teacher: _Side | None
+    labels: Tensor
+    weights: Tensor
+    columns: slice
+    norms: _Norms
+    total: Tensor | float | None
+
+
+def _tile_loss(tile: _Tile, spec: LossSpec, wanted: bool) -> tuple[Tensor, Tensor | None]:
+    """Weighted sums of (CE, D) over the tile, and the unweighted gradient of its logits if that is wanted."""
+    sums = tile.weights.new_zeros(2)
+    student, columns = tile.student, tile.columns
+    plain = student.log_probs(columns, 1.0, tile.norms.plain) if spec.alpha > 0 or spec.temperature == 1 else None
+    gradient: Tensor | None = None
+    if tile.teacher is not None:
+        value, gradient = _divergence_tile(student, tile.teacher, columns, spec, tile.norms, tile.total, plain)
+        sums[1] = (value * tile.weights).sum()
+        gradient.mul_((1 - spec.alpha) * spec.temperature)
+    sums[0] = torch.nan if plain is None else (_ce_tile(plain, tile.labels, columns, spec) * tile.weights).sum()
+    if not wanted:
+        return sums, None
+    if spec.alpha > 0:
+        assert plain is not None
+        gradient = _add_ce_gradient(gradient, plain, tile.labels, columns, spec)
+    return sums, gradient
 
 
 def _divergence_tile(
@@ -328,6 +371,10 @@ def _token_tile(hidden: Tensor, spec: LossSpec) -> int:
         return spec.token_tile
     elements = TILE_ELEMENTS.get(hidden.device.type, TILE_ELEMENTS["cuda"])
     return max(128, elements // min(spec.valid, spec.vocab_tile or VOCAB_TILE))
+
+
+def _part(logits: Tensor) -> int:
+    return max(1, PART_ELEMENTS.get(logits.device.type, logits.numel()) // max(1, logits.shape[1]))
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
