@@ -1,0 +1,72 @@
+"""The command line as a user meets it: quick help, no torch, one-line errors."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill.recipe import TrainRecipe
+from evalkit.recipes import load_recipe
+from synth.recipe import GenerateRecipe
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted((ROOT / "recipes").glob("**/*.yaml"))
+
+
+def command(name: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    code = f"from {name}.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize("name", ["synth", "distill", "evalkit"])
+def test_help_is_quick_and_loads_no_torch(name: str) -> None:
+    code = (
+        f"import sys; from {name}.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'trl', 'peft', 'datasets', 'openai'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.rstrip().endswith("[]")
+    assert min(_cpu_seconds(name) for _ in range(3)) < 0.5  # CPU time: what a quiet machine would take, or less
+
+
+def _cpu_seconds(name: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert command(name, "--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    kind = GenerateRecipe if "tasks:" in path.read_text() else TrainRecipe
+    load_recipe(kind, path)
+
+
+def test_there_are_recipes() -> None:
+    assert len(RECIPES) >= 6
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("evalkit", ("run", "humaneval", "--model", "none", "--out", "o", "--file", "none.gz"), "none.gz"),
+        ("evalkit", ("run", "mini-humanevl", "--model", "none", "--out", "o"), "mini-humaneval"),
+        ("evalkit", ("run", "mini-humaneval", "--model", "empty", "--out", "o"), "empty"),
+        ("distill", ("train", "typo.yaml"), "did you mean"),
+    ],
+)
+def test_bad_input_is_one_line(name: str, arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "typo.yaml").write_text("metod: sft\n")
+    before = sorted(tmp_path.iterdir())
+    result = command(name, *arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
