@@ -72,7 +72,10 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
     if recipe.retrieval is not None:
         facts["weights"] = digest([problem.digest for problem in read_problems(Path(recipe.retrieval))])
     facts["prompting"] = prompting.model_dump(mode="json")
-    folder = RunFolder(out, KIND, facts).open(name=model_name(recipe))
+    folder = RunFolder(out, KIND, facts)
+    if recipe.model is not None and not (out / "manifest.json").exists():
+        local.loaded()  # a folder that is no model must not leave an output folder behind
+    folder.open(name=model_name(recipe))
     if folder.finished:
         return folder.summary
     rows = _known(out / ROWS, problems, recipe.n)
