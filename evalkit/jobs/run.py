@@ -74,7 +74,7 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
     facts["prompting"] = prompting.model_dump(mode="json")
     folder = RunFolder(out, KIND, facts)
     if recipe.model is not None and not (out / "manifest.json").exists():
-        local.loaded()  # a folder that is no model must not leave an output folder behind
+        _ = local.loaded  # a folder that is no model must not leave an output folder behind
     folder.open(name=model_name(recipe))
     if folder.finished:
         return folder.summary
