@@ -55,6 +55,8 @@ class Sandbox:
             first = self._threads.submit(self._first_slot).result()
         except BaseException:
             self._threads.shutdown()
+            for slot in self._open:
+                slot.close()
             raise
         self._free.put(first)
         for _ in range(self.slots - 1):
