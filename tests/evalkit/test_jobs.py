@@ -31,6 +31,7 @@ class Table:
     """Stands in for LocalModel: solves the first `skill` problems, counts what it is asked."""
 
     prompting = PROMPTING
+    loaded = ()
     name = "table"
 
     def __init__(self, skill):
