@@ -65,7 +65,7 @@ def new_student(shape: Shape, tokenizer: Any, *, max_length: int, seed: int) -> 
     """A randomly initialised LlamaForCausalLM in fp32 whose ids for pad, bos and eos are those of the tokenizer.
 
     Weights start at a spread of 1 / sqrt(width). The usual 0.02 is made for widths of thousands; at 128 it leaves
-    attention flat for so long that a student of 1M needs about twice the steps to the same loss.
+    attention flat for long (docs/decisions.md has the pair of runs that this rests on).
     """
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
