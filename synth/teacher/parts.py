@@ -132,3 +132,13 @@ def mapping(rng: random.Random) -> Part:
         Part("{of} divided by " + str(k) + " (rounded down)", f"x // {k}", f"div_{k}"),
     )
     return choices[rng.randrange(len(choices))]
+
+
+_PLURALS = ("squares", "cubes", "doubles", "absolute values", "negatives", "remainders")
+
+
+def singular(words: str) -> str:
+    """The words of a mapping for one number: `the squares of` becomes `the square of`."""
+    for plural in _PLURALS:
+        words = words.replace(f"the {plural} of", f"the {plural[:-1]} of")
+    return words

@@ -3,7 +3,7 @@
 import random
 
 from evalkit.records import Level
-from synth.teacher.parts import INT_NAMES, LIST_NAMES, Draft, Param, a_list, an_int, mapping, pick, predicate
+from synth.teacher.parts import INT_NAMES, LIST_NAMES, Draft, Param, a_list, an_int, mapping, pick, predicate, singular
 
 _LABELS = (("low", "medium", "high"), ("small", "middle", "large"), ("cold", "warm", "hot"), ("bad", "fair", "good"), ("short", "normal", "long"))  # fmt: skip
 _SINGLE = {"even": "even", "odd": "odd", "positive": "positive", "negative": "negative", "nonzero": "not zero"}
@@ -221,17 +221,7 @@ def _safe_int(rng: random.Random, k: int) -> Draft:
     changed = mapping(rng)
     fallback = rng.choice((str(k), "0", "None", "-1"))
     plain = rng.random() < 0.3
-    words = (
-        f"{s} converted to an integer"
-        if plain
-        else changed.words.replace("the squares of", "the square of")
-        .replace("the cubes of", "the cube of")
-        .replace("the doubles of", "the double of")
-        .replace("the absolute values of", "the absolute value of")
-        .replace("the negatives of", "the negative of")
-        .replace("the remainders of", "the remainder of")
-        .format(of=f"the integer in {s}")
-    )
+    words = f"{s} converted to an integer" if plain else singular(changed.words).format(of=f"the integer in {s}")
     code = f"int({s})" if plain else None
     body = (
         ("try:", f"    return {code}", "except ValueError:", f"    return {fallback}")
@@ -306,15 +296,7 @@ def _refusing(rng: random.Random, k: int) -> Draft:
     n = pick(rng, INT_NAMES)
     changed = mapping(rng)
     limit = rng.randint(0, 9)
-    words = (
-        changed.words.replace("the squares of", "the square of")
-        .replace("the cubes of", "the cube of")
-        .replace("the doubles of", "the double of")
-        .replace("the absolute values of", "the absolute value of")
-        .replace("the negatives of", "the negative of")
-        .replace("the remainders of", "the remainder of")
-        .format(of=n)
-    )
+    words = singular(changed.words).format(of=n)
     body = (f"if {n} < {limit}:", "    raise ValueError", f"return {changed.code.replace('x', n)}")
     return Draft(
         words,

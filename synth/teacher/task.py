@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from evalkit.records import Level
+from synth.teacher.algorithms import algorithms
 from synth.teacher.classes import ClassDraft, object_oriented
-from synth.teacher.lists import data_structures, lists
-from synth.teacher.numbers import algorithms, arithmetic, loops
+from synth.teacher.lists import lists
+from synth.teacher.numbers import arithmetic, loops
 from synth.teacher.parts import Draft
 from synth.teacher.programs import error_handling, file_io, logic
 from synth.teacher.strings import strings
+from synth.teacher.structures import data_structures
 from synth.teacher.wording import describe, function_name
 
 Composer = Callable[[random.Random, Level], Draft | ClassDraft]
