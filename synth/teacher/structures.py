@@ -61,7 +61,7 @@ def _table(rng: random.Random, kept: Part | None) -> Draft:
             "count",
         ),
         (
-            f"a dictionary that maps each of the {things} in {name} to {singular.format(of='it')}",
+            f"a dictionary that maps each of the {things} in {name} to {one.format(of='it')}",
             f"{{x: {changed.code} for x in {name}{only}}}",
             f"{changed.tag}_table",
         ),
