@@ -53,7 +53,7 @@ def _table(rng: random.Random, kept: Part | None) -> Draft:
     only = f" if {kept.code}" if kept else ""
     things = kept.words.format(things="numbers") if kept else "numbers"
     changed = mapping(rng)
-    singular = singular(changed.words)
+    one = singular(changed.words)
     choices = (
         (
             f"a dictionary that maps each of the {things} in {name} to how often it appears there",
