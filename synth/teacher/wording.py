@@ -21,7 +21,7 @@ _WHETHER = (
 _GIVEN = (
     "Given {p}, return {n}.",
     "Take {p} and return {n}.",
-    "For the given {p}, return {n}.",
+    "For {p}, return {n}.",
     "From {p}, compute {n}.",
 )
 _KIND = {"list[int]": "a list of integers", "str": "a string", "int": "an integer", "list[str]": "a list of strings"}
@@ -38,7 +38,7 @@ def describe(rng: random.Random, draft: Draft) -> str:
             first = f"{pick(rng, _RETURN)} {draft.noun}."
         elif style < 0.65:
             first = f"{pick(rng, _FUNCTION)} {draft.noun}."
-        elif style < 0.75:
+        elif style < 0.75 and not draft.noun.startswith(tuple(param.name for param in draft.params)):
             first = f"{draft.noun[0].upper()}{draft.noun[1:]}."
         else:
             given = " and ".join(_introduce(param.name, param.type, rng) for param in draft.params)
