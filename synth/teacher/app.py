@@ -27,8 +27,10 @@ def create_app(*, flaws: float = 0.0, seed: int = 0, faults: Faults | None = Non
         try:
             body = await request.json()
             text = body["messages"][-1]["content"]
+            if not isinstance(text, str):
+                raise TypeError(type(text))
         except (ValueError, KeyError, IndexError, TypeError):
-            return error(400, "messages: a list whose last item has a content")
+            return error(400, "messages: a list whose last item has a text as its content")
         if body.get("model") != MODEL:
             return error(404, f"no such model; this server has {MODEL}")
         said = answer(text, flaws, seed)

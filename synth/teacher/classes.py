@@ -71,7 +71,7 @@ def _rectangle(rng: random.Random) -> ClassDraft:
         ("border", f"self.{a} + self.{b} + {k}", f"border() returns {a} plus {b} plus {k}"),
     )
     one, two = rng.sample(rules, 2)
-    doc = f"Holds a {a} and a {b}. {one[2][0].upper()}{one[2][1:]}; {two[2]}."
+    doc = f"Holds a {a} and a {b}. {one[2]}; {two[2]}."
     methods = (
         *_init(f", {a}, {b}", f"self.{a} = {a}", f"self.{b} = {b}"),
         *_method(f"{one[0]}(self)", f"return {one[1]}"),
@@ -169,7 +169,7 @@ def _statistic(rng: random.Random) -> ClassDraft:
         ),
     )
     one, two = rng.sample(rules, 2)
-    doc = f"Collects numbers with {add}(x). {one[2][0].upper()}{one[2][1:]}; {two[2]}."
+    doc = f"Collects numbers with {add}(x). {one[2]}; {two[2]}."
     methods = (
         *_init("", "self.values = []"),
         *_method(f"{add}(self, x)", "self.values.append(x)"),
