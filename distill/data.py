@@ -1,8 +1,9 @@
-"""From a dataset folder to batches: rows, token ids with labels on the completion only, and the order they come in.
+"""From a dataset folder to batches: rows, token ids with labels, and the order they come in.
 
-Prompt and completion are tokenized apart, as they are at generation; only completion tokens and the end-of-text carry a
-label. The order is computed before training, from the seed and the lengths alone, so that a resumed run sees what an
-uninterrupted one would have seen, and batches hold rows of similar length (padding costs as much as text).
+Prompt and completion are tokenized apart, as they are at generation; completion tokens and the end-of-text carry a
+label, prompt tokens only where the recipe gives them a weight. The order is computed before training, from the seed and
+the lengths alone, so that a resumed run sees what an uninterrupted one would have seen, and batches hold rows of similar
+length (padding costs as much as text).
 """
 
 import hashlib
@@ -35,11 +36,11 @@ class Row(BaseModel):
 
 @dataclass(frozen=True)
 class Tokens:
-    """One row as ids. `labels` has the length of `input_ids`; IGNORE on the prompt."""
+    """One row as ids. `labels` and `weights` have the length of `input_ids`; IGNORE and 0 where nothing is learned."""
 
     input_ids: list[int]
     labels: list[int]
-    weight: float = 1.0
+    weights: list[float]
 
 
 def read_rows(folder: str | Path, split: str) -> list[Row]:
@@ -76,12 +77,14 @@ def choose(rows: Sequence[Row], part: DataPart) -> list[Row]:
     return wanted[: part.limit]
 
 
-def encode(row: Row, tokenizer: Any, prompting: Prompting) -> Tokens:
-    """Ids of prompt + completion + end-of-text, the labels on the last two."""
+def encode(row: Row, tokenizer: Any, prompting: Prompting, prompt_weight: float = 0.0) -> Tokens:
+    """Ids of prompt + completion + end-of-text; labels on the last two, and on the prompt where it has a weight."""
     prompt, completion = prompting.split_solution(row.problem)
     before = list(tokenizer(prompt)["input_ids"])
     after = [*tokenizer(completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    return Tokens(before + after, [IGNORE] * len(before) + after, row.weight)
+    unlearned = [IGNORE] * len(before)
+    weights = [row.weight * prompt_weight] * len(before) + [row.weight] * len(after)
+    return Tokens(before + after, (before if prompt_weight else unlearned) + after, weights)
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,14 @@ class Encoded:
     not_a_continuation: int
 
 
-def encode_rows(rows: Sequence[Row], tokenizer: Any, prompting: Prompting, max_length: int) -> Encoded:
+def encode_rows(
+    rows: Sequence[Row], tokenizer: Any, prompting: Prompting, max_length: int, prompt_weight: float = 0.0
+) -> Encoded:
     """All rows that fit the length and the prompting contract. Raises DataError where none does."""
     encoded, lengths, misfits = [], [], 0
     for row in rows:
         try:
-            tokens = encode(row, tokenizer, prompting)
+            tokens = encode(row, tokenizer, prompting, prompt_weight)
         except ValueError:
             misfits += 1
             continue
@@ -139,7 +144,7 @@ class Padded:
     """Collator: pads on the right to the longest row of the batch.
 
     No attention mask is made: with causal attention a real position never sees the padding to its right, and padded
-    positions carry no label, so the mask would cost time and change nothing. Weights are given per row.
+    positions carry no label, so the mask would cost time and change nothing. Weights are 1 where a row gives none.
     """
 
     def __init__(self, pad_id: int) -> None:
@@ -151,8 +156,10 @@ class Padded:
         width = max(len(row["input_ids"]) for row in rows)
         ids = torch.full((len(rows), width), self.pad_id)
         labels = torch.full((len(rows), width), IGNORE)
+        weights = torch.ones((len(rows), width))
         for i, row in enumerate(rows):
             ids[i, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
             labels[i, : len(row["labels"])] = torch.tensor(row["labels"])
-        weights = torch.tensor([float(row.get("weight", 1.0)) for row in rows])
+            if "weights" in row:
+                weights[i, : len(row["weights"])] = torch.tensor(row["weights"])
         return {"input_ids": ids, "labels": labels, "weights": weights}

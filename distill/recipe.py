@@ -21,6 +21,8 @@ class StudentPart(Recipe):
     kv_heads: int | None = Field(None, ge=1)
     intermediate: int | None = Field(None, ge=8)
     """Width of the feed-forward layer; 8/3 of `hidden` where it is not given."""
+    qk_norm: bool = False
+    """Normalise queries and keys (Qwen3's attention): a new student learns faster and bears higher rates."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "StudentPart":
@@ -30,6 +32,8 @@ class StudentPart(Recipe):
             raise ValueError("give exactly one of: preset, path, or layers + hidden + heads")
         if given[2] and not all(part is not None for part in shape):
             raise ValueError("a shape needs all of layers, hidden and heads")
+        if self.qk_norm and self.path is not None:
+            raise ValueError("qk_norm belongs to a new student, not to one from a folder")
         return self
 
 
@@ -57,6 +61,12 @@ class DataPart(Recipe):
     """Only the first rows that pass the filter above."""
     max_length: int = Field(256, ge=8)
     """Longest prompt + completion + end-of-text in tokens; longer rows are left out and counted, never cut."""
+    prompt_weight: float = Field(0.0, ge=0, le=1)
+    """Weight of a prompt token in the loss, beside 1 for one of the completion; 0: prompts are only read.
+
+    Above 0 a new student learns to copy names and numbers much sooner (docs/decisions.md). A model that is only
+    adapted has learned that long ago.
+    """
 
 
 class LoraPart(Recipe):
@@ -66,6 +76,14 @@ class LoraPart(Recipe):
     alpha: float = 16
     dropout: float = Field(0.0, ge=0, lt=1)
     target: str | list[str] = "all-linear"
+
+
+class OptimizerPart(Recipe):
+    """Who takes the steps. `adamw` is that of `training`; `muon` gives the matrices of the blocks to Muon."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    matrix_learning_rate: float = Field(0.02, gt=0)
+    """Muon's own rate, under the same schedule; `training.learning_rate` is that of the rest."""
 
 
 class LossPart(Recipe):
@@ -116,6 +134,7 @@ class TrainRecipe(Recipe):
     """Folder or Hub name of the teacher, for method kd."""
     lora: LoraPart | None = None
     loss: LossPart = LossPart()
+    optimizer: OptimizerPart = OptimizerPart()
     eval: EvalPart = EvalPart()
     guard: GuardPart = GuardPart()
     training: dict[str, Any] = Field(default_factory=dict)

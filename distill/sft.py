@@ -11,10 +11,10 @@ from typing import Any
 from trl import SFTTrainer
 
 from distill.losses import LossSpec, tiled_loss
-from distill.trainer import GlobalTokens, head_of, hidden_states, labelled, targets
+from distill.trainer import Ours, head_of, hidden_states, labelled, targets
 
 
-class PlainSFT(GlobalTokens, SFTTrainer):
+class PlainSFT(Ours, SFTTrainer):
     """SFTTrainer with the loss of a plain step: sum of cross-entropies over labelled tokens / their global count."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

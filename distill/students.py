@@ -1,6 +1,6 @@
 """Students: Llama-shaped models of a given size, or models from a folder or the Hub."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,24 @@ from evalkit.errors import ConfigError, ModelError
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama decoder with tied embeddings: layers, width, attention heads, key-value heads, feed-forward width."""
+    """A Llama decoder with tied embeddings: layers, width, attention heads, key-value heads, feed-forward width.
+
+    With `qk_norm` its queries and keys are normalised per head, which makes it a Qwen3 decoder.
+    """
 
     layers: int
     hidden: int
     heads: int
     kv_heads: int
     intermediate: int
+    qk_norm: bool = False
 
     def parameters(self, vocab: int) -> int:
         """Trainable weights: embedding (tied with the head), attention, gated feed-forward, norms."""
         key_value = self.hidden * self.kv_heads // self.heads
         attention = 2 * self.hidden * self.hidden + 2 * self.hidden * key_value
-        block = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        norms = 2 * self.hidden + (2 * self.hidden // self.heads if self.qk_norm else 0)
+        block = attention + 3 * self.hidden * self.intermediate + norms
         return vocab * self.hidden + self.layers * block + self.hidden
 
 
@@ -48,7 +53,7 @@ def shape_of(part: StudentPart) -> Shape:
             raise ConfigError(
                 f"no student preset {part.preset!r}", where="student.preset", fix=f"one of {', '.join(PRESETS)}"
             )
-        return PRESETS[part.preset]
+        return replace(PRESETS[part.preset], qk_norm=part.qk_norm)
     if part.layers is None or part.hidden is None or part.heads is None:
         raise ConfigError("a shape needs all of layers, hidden and heads", where="student")
     kv_heads = part.kv_heads or part.heads
@@ -58,25 +63,26 @@ def shape_of(part: StudentPart) -> Shape:
             where="student",
         )
     intermediate = part.intermediate or -(-part.hidden * 8 // 3 // 16) * 16
-    return Shape(part.layers, part.hidden, part.heads, kv_heads, intermediate)
+    return Shape(part.layers, part.hidden, part.heads, kv_heads, intermediate, part.qk_norm)
 
 
 def new_student(shape: Shape, tokenizer: Any, *, max_length: int, seed: int) -> Any:
-    """A randomly initialised LlamaForCausalLM in fp32 whose ids for pad, bos and eos are those of the tokenizer.
+    """A randomly initialised LlamaForCausalLM or Qwen3ForCausalLM in fp32, with the tokenizer's ids for pad, bos and eos.
 
     Weights start at a spread of 1 / sqrt(width). The usual 0.02 is made for widths of thousands; at 128 it leaves
     attention flat for long (docs/decisions.md has the pair of runs that this rests on).
     """
-    from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM, set_seed
 
     set_seed(seed)
-    config = LlamaConfig(
+    config = (Qwen3Config if shape.qk_norm else LlamaConfig)(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
+        head_dim=shape.hidden // shape.heads,
         max_position_embeddings=max(1024, 4 * max_length),
         tie_word_embeddings=True,
         initializer_range=shape.hidden**-0.5,
@@ -84,7 +90,7 @@ def new_student(shape: Shape, tokenizer: Any, *, max_length: int, seed: int) -> 
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return LlamaForCausalLM(config)
+    return Qwen3ForCausalLM(config) if shape.qk_norm else LlamaForCausalLM(config)
 
 
 def load_model(path: str) -> Any:

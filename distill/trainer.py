@@ -12,6 +12,7 @@ from transformers import Trainer
 
 from distill.data import IGNORE
 from distill.losses import Head, LossSpec, LossSums, tiled_loss
+from distill.optimizer import muon
 
 
 def head_of(model: Any) -> Head:
@@ -44,11 +45,11 @@ def labelled(hidden: Tensor, where: Tensor) -> Tensor:
 
 
 def targets(labels: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Of labels [B, T]: flat positions whose next token is learned, those tokens, their row's weight; each [N]."""
+    """Of labels and weights [B, T]: flat positions whose next token is learned, those tokens, their weights; each [N]."""
     shifted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORE).reshape(-1)
     where = torch.nonzero(shifted != IGNORE).squeeze(1)
-    per_row = weights if weights is not None else torch.ones(labels.shape[0], device=labels.device)
-    return where, shifted[where], per_row[where // labels.shape[1]]
+    given = weights if weights is not None else torch.ones(labels.shape, device=labels.device)
+    return where, shifted[where], given.reshape(-1)[where + 1]
 
 
 def total_weight(batches: list[Any]) -> Tensor:
@@ -56,10 +57,29 @@ def total_weight(batches: list[Any]) -> Tensor:
     return torch.stack([targets(batch["labels"], batch.get("weights"))[2].sum() for batch in batches]).sum()
 
 
-class GlobalTokens:
-    """Mixin for a Trainer: losses are sums, divided by the weight of all tokens of the step on all processes."""
+class Ours:
+    """Mixin for a Trainer: losses are sums, divided by the weight of all tokens of the step on all processes.
+
+    And the optimizer of the recipe, where it is not one of the Trainer's own.
+    """
 
     loss_is_scaled_for_ga = True
+    matrix_rate: float | None = None
+    """Muon's rate for the matrices; None: the Trainer's own optimizer."""
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        if self.matrix_rate is None:
+            return super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
+        if self.optimizer is None:  # type: ignore[has-type]
+            arguments = self.args  # type: ignore[attr-defined]
+            self.optimizer = muon(
+                self.model,  # type: ignore[attr-defined]
+                learning_rate=arguments.learning_rate,
+                matrix_rate=self.matrix_rate,
+                weight_decay=arguments.weight_decay,
+                betas=(arguments.adam_beta1, arguments.adam_beta2),
+            )
+        return self.optimizer
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | None]:
         batches, _ = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
@@ -76,7 +96,7 @@ class GlobalTokens:
         return loss / total * processes
 
 
-class DistillTrainer(GlobalTokens, Trainer):
+class DistillTrainer(Ours, Trainer):
     """Trainer whose loss is alpha * CE + (1 - alpha) * T^2 * D(teacher || student) on completion tokens."""
 
     def __init__(self, *args: Any, teacher: Any, spec: LossSpec, **kwargs: Any) -> None:

@@ -3,8 +3,9 @@
 Two methods. `ast`: the row's normalised solution equals the task's; one-expression bodies such as `return a + b` count
 like any other, so the simplest programs are lost to training where a suite asks for them. `behaviour`: the row passes
 all of the task's tests; it is asked for its answers to all assertions of all tasks with as many arguments, in one
-execution. A row that needs more than a quarter of a second solves nothing, nor does one that reads fixtures. Rows of
-one normalised solution behave alike and are checked once.
+execution, and a call that takes more than 50 ms of CPU time counts as not answered. A row that gets lost in one of them
+all the same is asked for each task apart. One that reads fixtures solves none. Rows of one normalised solution behave
+alike and are checked once.
 """
 
 import ast
@@ -15,15 +16,15 @@ from pathlib import Path
 
 from evalkit.console import progress
 from evalkit.normal_form import normal_form
-from evalkit.records import Problem, Record
+from evalkit.records import Outcome, Problem, Record
 from evalkit.runs import append_jsonl, read_jsonl
 from evalkit.sandbox import Job, Limits, Sandbox
 from evalkit.suites import load_suite
 from synth.proof import run_all
 
 BATCH = 64
-LIMITS = Limits(cpu=0.25, wall=2.0)
-"""Of one probe: training solutions are short, and one that takes longer solves nothing in time."""
+LIMITS = Limits(cpu=1.0, wall=4.0)
+"""Of one probe."""
 
 
 class Clean(Record):
@@ -82,18 +83,27 @@ def _check(
     }
     jobs = [_probe(form, row, fitting[form]) for form, row in rows.items() if fitting[form] and not row.files]
     verdicts = run_all(sandbox, jobs)
+    lost = [form for form, verdict in verdicts.items() if verdict.outcome not in _WHOLE]
+    apart = {f"{form} {task.id}": (form, task) for form in lost for task in fitting[form]}
+    again = run_all(sandbox, [_probe(id, rows[form], [task]) for id, (form, task) in apart.items()])
+    solved = {form: _solved(verdict.held, fitting[form]) for form, verdict in verdicts.items()}
+    solved |= {form: task.id for id, (form, task) in apart.items() if _solved(again[id].held, [task])}
     by_form = {task.form: task.id for task in tasks}
     for form, problem in rows.items():
         match, method = by_form.get(form, ""), "ast"
         if not match:
-            match, method = _solved(verdicts[form].held, fitting[form]) if form in verdicts else "", "behaviour"
+            match, method = solved.get(form, ""), "behaviour"
         yield Clean(id=problem.id, form=form, suites=suites, match=match, method=method if match else "")
 
 
-def _probe(form: str, row: Problem, tasks: Sequence[_Task]) -> Job:
+_WHOLE = (Outcome.PASSED, Outcome.WRONG, Outcome.SYNTAX_ERROR, Outcome.NO_ENTRY_POINT)
+"""Ends of a probe that hide nothing. After any other, one call may have taken the answers to the rest with it."""
+
+
+def _probe(id: str, row: Problem, tasks: Sequence[_Task]) -> Job:
     """All assertions of these tasks, asked of the row's function."""
     tests = tuple(rename(test, task.entry_point, row.entry_point) for task in tasks for test in task.tests)
-    job = Job.of(row, row.solution or "", form)
+    job = Job.of(row, row.solution or "", id)
     return job.model_copy(update={"tests": tests, "any_of": True, "limits": LIMITS, "reference": None})
 
 

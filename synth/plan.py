@@ -25,7 +25,7 @@ class Question:
 
 
 def plan(recipe: GenerateRecipe) -> list[Question]:
-    """`recipe.tasks` questions, dealt evenly over categories and levels."""
+    """`recipe.tasks` questions, dealt evenly over categories and levels, numbered within each pair of them."""
     known = load_categories()
     names = recipe.categories or tuple(known)
     if unknown := sorted(set(names) - set(known)):
@@ -36,7 +36,7 @@ def plan(recipe: GenerateRecipe) -> list[Question]:
     for index in range(recipe.tasks):
         category = names[index % len(names)]
         level = recipe.levels[index // len(names) % len(recipe.levels)]
-        number = recipe.seed * 1_000_000 + index
+        number = recipe.seed * 1_000_000 + index // (len(names) * len(recipe.levels))
         text = render_task(category=known[category], level=level, number=number)
         messages = ({"role": "user", "content": text},)
         questions.append(Question(f"synth/{index}", category, level, number, messages))

@@ -106,7 +106,7 @@ def _prepare(recipe: TrainRecipe, run: RunFolder) -> Parts:
 
     rows = choose(read_rows(recipe.data.folder, "train"), recipe.data)
     tokenizer = _tokenizer(recipe, run, rows)
-    encoded = encode_rows(rows, tokenizer, PROMPTING, recipe.data.max_length)
+    encoded = encode_rows(rows, tokenizer, PROMPTING, recipe.data.max_length, recipe.data.prompt_weight)
     seed = int(recipe.training.get("seed", DEFAULTS["seed"]))
     if recipe.student.path is not None:
         model = load_model(recipe.student.path)
@@ -169,7 +169,7 @@ def _trainer(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack
 
     args = arguments(recipe, run.path / "checkpoints", len(parts.train))
     batches = args.max_steps * args.gradient_accumulation_steps * args.world_size
-    columns = {name: [getattr(t, name) for t in parts.train] for name in ("input_ids", "labels", "weight")}
+    columns = {name: [getattr(t, name) for t in parts.train] for name in ("input_ids", "labels", "weights")}
     indices = order(
         [len(ids) for ids in columns["input_ids"]],
         batch=args.per_device_train_batch_size,
@@ -238,6 +238,8 @@ def _build(recipe: TrainRecipe, parts: Parts, args: Any, dataset: Any, collator:
             teacher=parts.teacher,
             spec=spec,
         )
+    if recipe.optimizer.name == "muon":
+        trainer.matrix_rate = recipe.optimizer.matrix_learning_rate
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer

@@ -73,7 +73,7 @@ class Slot:
                 entry=job.entry_point,
                 files=job.files,
                 calls=recorded,
-                probe=job.any_of,
+                probe=job.patience if job.any_of else 0,
             )
             answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, room)
             ended = self.candidate.end(GRACE if answer is None and late is None else 0.0)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalkit.records import Level
 from synth.teacher.task import CATEGORIES, Task, compose
@@ -42,8 +42,7 @@ def _flaw(asked: Asked, share: float, seed: int) -> str:
     if int.from_bytes(draw[:6], "big") / 2**48 >= share:
         return "none"
     kind = KINDS[draw[6] % len(KINDS)]
-    # A duplicate needs an earlier task of its kind: the first ones of a run have none.
-    return "prose" if kind == "duplicate" and asked.number % 1_000_000 < 60 else kind
+    return "prose" if kind == "duplicate" and _earlier(asked, share, seed) is None else kind
 
 
 def answer(text: str, share: float, seed: int) -> str | None:
@@ -53,9 +52,8 @@ def answer(text: str, share: float, seed: int) -> str | None:
         return None
     flaw = _flaw(asked, share, seed)
     rng = random.Random(f"{seed}:{asked.category}:{asked.level}:{asked.number}")
-    if flaw == "duplicate":
-        return _say(_earlier(asked, share, seed), rng)
-    task = compose(asked.category, asked.level, asked.number, seed)
+    source = _earlier(asked, share, seed) if flaw == "duplicate" else None
+    task = compose(asked.category, asked.level, (source or asked).number, seed)
     if flaw == "wrong_solution":
         task = _wrong(task)
     elif flaw == "syntax_error":
@@ -70,9 +68,13 @@ def answer(text: str, share: float, seed: int) -> str | None:
     return _say(task, rng)
 
 
-def _earlier(asked: Asked, share: float, seed: int) -> Task:
-    """The task that a question 30 numbers before was answered with: ten categories and three levels repeat so."""
-    return compose(asked.category, asked.level, asked.number - 30, seed)
+def _earlier(asked: Asked, share: float, seed: int) -> Asked | None:
+    """The nearest earlier question of this category and level that was answered without a flaw; the first has none."""
+    for number in range(asked.number - 1, asked.number - asked.number % 1_000_000 - 1, -1):
+        earlier = replace(asked, number=number)
+        if _flaw(earlier, share, seed) in ("none", "prose"):
+            return earlier
+    return None
 
 
 def _wrong(task: Task) -> Task:

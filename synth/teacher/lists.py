@@ -1,241 +1,147 @@
-"""Lists of numbers and words: keep, change, reduce, arrange."""
+"""Lists of numbers, and what is built of them: dictionaries, sets, rows."""
 
 import random
 
 from evalkit.records import Level
-from synth.teacher.parts import LIST_NAMES, Draft, Param, Part, a_list, mapping, pick, predicate
+from synth.teacher.parts import (
+    LIST_NAMES,
+    Draft,
+    Param,
+    Source,
+    a_list,
+    condition,
+    constant,
+    formula,
+    gathered,
+    pick,
+    reduced,
+    some_words,
+    summary,
+)
 
 
 def lists(rng: random.Random, level: Level) -> Draft:
     """Keep some numbers, change them, reduce or arrange them: one, two or three of these."""
+    name = pick(rng, LIST_NAMES)
+    if level is Level.EASY and rng.random() < 0.4:
+        return _part(rng, name) if rng.random() < 0.5 else _whether(rng, name)
+    phrase = summary(rng, Source("numbers", f"in {name}", name), level)
+    return Draft(phrase.noun, phrase.names, (Param(name, "list[int]", a_list()),), phrase.returns, (f"return {phrase.code}",))  # fmt: skip
+
+
+def _part(rng: random.Random, name: str) -> Draft:
+    k = constant(rng) % 4 + 2
+    noun, code, tag = (
+        (f"the first {k} numbers of {name}", f"{name}[:{k}]", f"first_{k}"),
+        (f"the last {k} numbers of {name}", f"{name}[-{k}:]", f"last_{k}"),
+        (f"{name} without its first {k} numbers", f"{name}[{k}:]", f"skip_{k}"),
+        (f"{name} repeated {k} times", f"{name} * {k}", f"repeat_{k}"),
+        (f"every second number of {name}", f"{name}[::2]", "every_second"),
+        (f"{name} rotated to the left by {k}", f"{name}[{k}:] + {name}[:{k}]", f"rotate_{k}"),
+    )[rng.randrange(6)]
+    return Draft(noun, (tag, f"{tag}_numbers"), (Param(name, "list[int]", a_list()),), "list[int]", (f"return {code}",))
+
+
+def _whether(rng: random.Random, name: str) -> Draft:
+    kept = condition(rng)
+    noun, code, tag = (
+        (f"all numbers in {name} are {kept.said}", f"all({kept.code} for x in {name})", f"all_{kept.tag}"),
+        (f"any number in {name} is {kept.said}", f"any({kept.code} for x in {name})", f"any_{kept.tag}"),
+        (f"no number in {name} is {kept.said}", f"not any({kept.code} for x in {name})", f"none_{kept.tag}"),
+    )[rng.randrange(3)]
+    noun = noun.replace("are a multiple", "are multiples")
+    return Draft(noun, (tag, f"check_{tag}"), (Param(name, "list[int]", a_list()),), "bool", (f"return {code}",))
+
+
+def data_structures(rng: random.Random, level: Level) -> Draft:
+    """Dictionaries, sets and nested lists: one, two or three parts."""
+    return rng.choice((_of_values, _entries, _table, _rows, _two_lists))(rng, level)
+
+
+DICT_NAMES = ("d", "scores", "prices", "ages", "counts")
+
+
+def _a_dict(rng: random.Random) -> object:
+    return {key: rng.randint(-9, 20) for key in some_words(rng)}
+
+
+def _of_values(rng: random.Random, level: Level) -> Draft:
+    name = pick(rng, DICT_NAMES)
+    phrase = summary(rng, Source("values", f"of {name}", f"{name}.values()"), level)
+    names = tuple(f"{tag}_values".replace("_values_values", "_values") for tag in phrase.names)
+    return Draft(phrase.noun, names, (Param(name, "dict[str, int]", _a_dict),), phrase.returns, (f"return {phrase.code}",))  # fmt: skip
+
+
+def _parts(rng: random.Random, level: Level, least: Level = Level.HARD) -> tuple[bool, bool]:
+    """Whether a task of this level keeps some and whether it changes them."""
     if level is Level.EASY:
-        return rng.choice((_reduce, _keep, _change, _arrange, _position))(rng, None, None)
-    if level is Level.MEDIUM:
-        kept, changed = predicate(rng), mapping(rng)
-        return rng.choice(
-            (
-                lambda: _reduce(rng, kept, None),
-                lambda: _reduce(rng, None, changed),
-                lambda: _keep(rng, kept, changed),
-                lambda: _arrange(rng, kept, None),
-                lambda: _position(rng, kept, None),
-            )
-        )()
-    kept, changed = predicate(rng), mapping(rng)
-    return rng.choice((_reduce, _arrange))(rng, kept, changed)
+        return (True, False) if rng.random() < 0.5 else (False, True)
+    return True, level is least or rng.random() < 0.5
 
 
-def _source(rng: random.Random, kept: Part | None, changed: Part | None) -> tuple[str, str, str]:
-    """`(parameter, words, comprehension)` of the numbers that are worked on."""
-    name = pick(rng, LIST_NAMES)
-    things = kept.words.format(things="numbers") if kept else "numbers"
-    words = f"the {things} in {name}"
-    words = changed.words.format(of=words) if changed else words
-    code = f"{changed.code if changed else 'x'} for x in {name}"
-    return name, words, code + (f" if {kept.code}" if kept else "")
-
-
-def _tag(*parts: Part | None) -> str:
-    return "_".join(part.tag for part in parts if part)
-
-
-def _reduce(rng: random.Random, kept: Part | None, changed: Part | None) -> Draft:
-    name, words, code = _source(rng, kept, changed)
-    plain = kept is None and changed is None
-    tag = _tag(changed, kept) or "list"
-    param = Param(name, "list[int]", a_list())
-    whole = name if plain else f"[{code}]"
-    body: tuple[str, ...]
-    kind = rng.randrange(6)
-    if kind == 0:
-        total = f"sum({name})" if plain else f"sum({code})"
-        return Draft(
-            f"the sum of {words}",
-            (f"sum_{tag}", f"total_{tag}", f"sum_of_{tag}"),
-            (param,),
-            "int",
-            (f"return {total}",),
-        )
-    if kind == 1:
-        head = f"for x in {name}:"
-        step = f"result *= {changed.code if changed else 'x'}"
-        body = (head, f"    if {kept.code}:", f"        {step}") if kept else (head, f"    {step}")
-        noun = f"the product of {words}"
-        return Draft(
-            noun, (f"product_{tag}", f"multiply_{tag}"), (param,), "int", ("result = 1", *body, "return result")
-        )
-    if kind == 2 and kept:
-        things = kept.words.format(things="numbers")
-        noun = rng.choice(
-            (
-                f"the number of {things} in {name}",
-                f"how many {things} there are in {name}",
-                f"the count of {things} in {name}",
-            )
-        )
-        return Draft(
-            noun,
-            (f"count_{_tag(kept)}", f"how_many_{_tag(kept)}"),
-            (param,),
-            "int",
-            (f"return len([x for x in {name} if {kept.code}])",),
-        )
-    end, word = rng.choice(
-        (("max", "largest"), ("min", "smallest"), ("max", "biggest"), ("max", "maximum"), ("min", "minimum"))
-    )
-    if kind in (2, 3):
-        also = f"Return 0 if there {'are none' if kept else 'is none'}."
-        body = (f"return {end}({whole if plain else '(' + code + ')'}, default=0)".replace("((", "((", 1),)
-        return Draft(f"the {word} of {words}", (f"{word}_{tag}", f"{end}_{tag}"), (param,), "int", body, also=also)
-    if kind == 4:
-        also = "Return 0 for an empty list." if plain else "Return 0 if there are none."
-        body = (
-            (f"if not {name}:", "    return 0", f"return sum({name}) / len({name})")
-            if plain
-            else (f"kept = [{code}]", "if not kept:", "    return 0", "return sum(kept) / len(kept)")
-        )
-        return Draft(
-            f"the {rng.choice(('average', 'mean'))} of {words}",
-            (f"average_{tag}", f"mean_{tag}"),
-            (param,),
-            "float",
-            body,
-            also=also,
-        )
-    also = "Return 0 if there are none."
-    body = (f"kept = {whole}", "if not kept:", "    return 0", "return max(kept) - min(kept)")
+def _entries(rng: random.Random, level: Level) -> Draft:
+    name, kept, changed = pick(rng, DICT_NAMES), condition(rng), formula(rng)
+    keeps, changes = _parts(rng, level)
+    param = Param(name, "dict[str, int]", _a_dict)
+    values = kept.things.format(things="values")
+    if not changes and rng.random() < 0.5:
+        noun = f"a sorted list of the keys of {name} that have {values}"
+        code = f"sorted(k for k, x in {name}.items() if {kept.code})"
+        return Draft(noun, (f"keys_{kept.tag}", f"keys_with_{kept.tag}"), (param,), "list[str]", (f"return {code}",))
+    whose = f" that have {values}" if keeps else ""
+    noun = f"a dictionary with the entries of {name}{whose}"
+    noun += f", with {changed.many.format(of='their values')}" if changes else ""
+    tag = "_".join(([changed.tag] if changes else []) + ([kept.tag] if keeps else []))
+    code = f"{{k: {changed.code if changes else 'x'} for k, x in {name}.items(){f' if {kept.code}' if keeps else ''}}}"
     return Draft(
-        f"the difference between the largest and the smallest of {words}",
-        (f"range_{tag}", f"spread_{tag}"),
-        (param,),
-        "int",
-        body,
-        also=also,
+        noun, (f"entries_{tag}", f"dict_{tag}", f"{tag}_entries"), (param,), "dict[str, int]", (f"return {code}",)
     )
 
 
-def _keep(rng: random.Random, kept: Part | None, changed: Part | None) -> Draft:
-    kept = kept or predicate(rng)
-    name, words, code = _source(rng, kept, changed)
-    verb = rng.choice(("a list of", "a new list with", "the list of", "a list with only", "a list containing"))
-    noun = f"{verb} {words}"
-    tag = _tag(changed, kept)
-    return Draft(
-        noun,
-        (f"filter_{tag}", f"only_{tag}", f"keep_{tag}", f"select_{tag}"),
-        (Param(name, "list[int]", a_list()),),
-        "list[int]",
-        (f"return [{code}]",),
-    )
+def _table(rng: random.Random, level: Level) -> Draft:
+    name, kept, changed = pick(rng, LIST_NAMES), condition(rng), formula(rng)
+    keeps, _ = _parts(rng, level)
+    things = kept.things.format(things="numbers") if keeps else "numbers"
+    noun = f"a dictionary that maps each of the {things} in {name} to {changed.one.format(of='it')}"
+    noun = noun.replace("of it", "of that number").replace("to it ", "to that number ")
+    code = f"{{x: {changed.code} for x in {name}{f' if {kept.code}' if keeps else ''}}}"
+    tag = f"{changed.tag}_{kept.tag}" if keeps else changed.tag
+    return Draft(noun, (f"table_{tag}", f"{tag}_table", f"map_{tag}"), (Param(name, "list[int]", a_list()),), "dict[int, int]", (f"return {code}",))  # fmt: skip
 
 
-def _change(rng: random.Random, kept: Part | None, changed: Part | None) -> Draft:
-    changed = changed or mapping(rng)
-    name, words, code = _source(rng, kept, changed)
-    noun = f"{rng.choice(('a list of', 'a new list with', 'the list of'))} {words}"
-    return Draft(
-        noun,
-        (f"map_{changed.tag}", f"{changed.tag}_list", f"{changed.tag}_all"),
-        (Param(name, "list[int]", a_list()),),
-        "list[int]",
-        (f"return [{code}]",),
-    )
+def _a_table(rng: random.Random) -> object:
+    return [[rng.randint(-9, 20) for _ in range(rng.randint(0, 4))] for _ in range(rng.randint(0, 4))]
 
 
-def _arrange(rng: random.Random, kept: Part | None, changed: Part | None) -> Draft:
-    name, words, code = _source(rng, kept, changed)
-    plain = kept is None and changed is None
-    tag, param, k = _tag(changed, kept), Param(name, "list[int]", a_list()), rng.randint(2, 5)
-    whole = name if plain else f"[{code}]"
-    choices = [
-        (f"{words} sorted in ascending order", f"return sorted({name if plain else code})", "sort"),
-        (f"{words} sorted in descending order", f"return sorted({whole}, reverse=True)", "sort_descending"),
-        (f"{words} in reverse order", f"return {whole}[::-1]", "reverse"),
-        (f"the first {k} of {words}", f"return {whole}[:{k}]", f"first_{k}"),
-        (f"the last {k} of {words}", f"return {whole}[-{k}:]", f"last_{k}"),
-        (
-            f"{words} without duplicates, in ascending order",
-            f"return sorted(set({name if plain else code}))",
-            "distinct",
-        ),
-        (f"the {k} largest of {words}, largest first", f"return sorted({whole}, reverse=True)[:{k}]", f"top_{k}"),
-        (
-            f"the {k} smallest of {words}, smallest first",
-            f"return sorted({name if plain else code})[:{k}]",
-            f"lowest_{k}",
-        ),
-    ]
-    if plain:
-        choices += [
-            (f"every second number of {name}, starting with the first", f"return {name}[::2]", "every_second"),
-            (f"every number of {name} except the first {k}", f"return {name}[{k}:]", f"skip_{k}"),
-            (f"{name} repeated {k} times", f"return {name} * {k}", f"repeat_{k}"),
-            (f"{name} rotated to the left by {k}", f"return {name}[{k}:] + {name}[:{k}]", f"rotate_{k}"),
-            (f"{name} followed by its own reverse", f"return {name} + {name}[::-1]", "mirror"),
-            (
-                f"the running totals of {name}",
-                f"return [sum({name}[: i + 1]) for i in range(len({name}))]",
-                "running_totals",
-            ),
-            (
-                f"a list of the differences between neighbours in {name}, each number minus the one before it",
-                f"return [{name}[i] - {name}[i - 1] for i in range(1, len({name}))]",
-                "differences",
-            ),
-        ]
-    noun, code, verb = choices[rng.randrange(len(choices))]
-    tagged = f"{verb}_{tag}" if tag else f"{verb}_list"
-    returned = noun if noun.startswith(("a list", "the ", "every")) else f"a list of {noun}"
-    return Draft(returned, (tagged, verb), (param,), "list[int]", (code,))
+def _rows(rng: random.Random, level: Level) -> Draft:
+    name = pick(rng, ("rows", "table", "matrix", "grid"))
+    keeps, changes = _parts(rng, level)
+    kept, changed = condition(rng) if keeps else None, formula(rng) if changes else None
+    param = Param(name, "list[list[int]]", _a_table)
+    if level is Level.EASY or rng.random() < 0.4:
+        words, _ = gathered(Source("numbers", f"in the rows of {name}", name), kept, changed)
+        code = f"{changed.code if changed else 'x'} for row in {name} for x in row" + (
+            f" if {kept.code}" if kept else ""
+        )
+        tag = "_".join(part.tag for part in (changed, kept) if part)
+        return Draft(
+            f"one list of {words}", (f"flatten_{tag}", f"flat_{tag}"), (param,), "list[int]", (f"return [{code}]",)
+        )
+    phrase = reduced(rng, Source("numbers", "in that row", "row"), kept, changed)
+    noun = f"a list with {phrase.noun} for each row of {name}".replace(" in that row", "")
+    names = tuple(f"row_{tag}" for tag in phrase.names)
+    return Draft(noun, names, (param,), "list[int]", (f"return [{phrase.code} for row in {name}]",))
 
 
-def _position(rng: random.Random, kept: Part | None, changed: Part | None) -> Draft:
-    kept = kept or predicate(rng)
-    name = pick(rng, LIST_NAMES)
-    param = Param(name, "list[int]", a_list())
-    things = kept.words.format(things="numbers")
-    single = (
-        {"multiples": "multiple"}.get(things.split()[0], things)
-        .replace("numbers that are", "number that is")
-        .replace("numbers", "number")
-    )
-    single = things.replace("multiples", "multiple") if things.startswith("multiples") else single
-    article = "an" if single[0] in "aeiou" else "a"
-    choices = (
-        (
-            f"all numbers in {name} are {things.replace(' numbers', '').replace('numbers that are ', '').replace('numbers ', '')}",
-            f"return all({kept.code} for x in {name})",
-            "bool",
-            f"all_{kept.tag}",
-        ),
-        (f"{name} contains {article} {single}", f"return any({kept.code} for x in {name})", "bool", f"has_{kept.tag}"),
-        (f"{name} contains no {things}", f"return not any({kept.code} for x in {name})", "bool", f"no_{kept.tag}"),
-        (
-            f"the index of the first {single} in {name}",
-            f"for i, x in enumerate({name}):\n    if {kept.code}:\n        return i\nreturn -1",
-            "int",
-            f"index_of_{kept.tag}",
-        ),
-        (
-            f"the first {single} in {name}",
-            f"for x in {name}:\n    if {kept.code}:\n        return x\nreturn None",
-            "int | None",
-            f"first_{kept.tag}",
-        ),
-        (
-            f"a list of the positions of the {things} in {name}",
-            f"return [i for i, x in enumerate({name}) if {kept.code}]",
-            "list[int]",
-            f"positions_of_{kept.tag}",
-        ),
-    )
-    noun, code, returns, tag = choices[rng.randrange(len(choices))]
-    also = {"int": "Return -1 if there is none.", "int | None": "Return None if there is none."}.get(returns, "")
-    return Draft(
-        noun,
-        (tag, f"check_{tag}" if returns == "bool" else f"find_{tag}"),
-        (param,),
-        returns,
-        tuple(code.split("\n")),
-        also=also,
-    )
+def _two_lists(rng: random.Random, level: Level) -> Draft:
+    one, two = (("a", "b"), ("xs", "ys"), ("first", "second"), ("left", "right"))[rng.randrange(4)]
+    keeps, changes = _parts(rng, level, least=Level.HARD)
+    kept, changed = condition(rng) if keeps else None, formula(rng) if changes else None
+    where, test, tag = (
+        (f"of {one} that are also in {two}", f"x in {two}", "common"),
+        (f"of {one} that are not in {two}", f"x not in {two}", "missing"),
+    )[rng.randrange(2)]
+    words, gen = gathered(Source("numbers", where, one, test), kept, changed)
+    of = "_".join(part.tag for part in (changed, kept) if part)
+    params = (Param(one, "list[int]", a_list(0, 9)), Param(two, "list[int]", a_list(0, 9)))
+    return Draft(f"a list of {words}", (f"{tag}_{of}", f"{of}_{tag}"), params, "list[int]", (f"return [{gen}]",))

@@ -1,18 +1,55 @@
-"""Arithmetic, and loops over numbers and their digits."""
+"""Formulas, loops and number theory."""
 
 import random
 
 from evalkit.records import Level
-from synth.teacher.parts import INT_NAMES, LOOP_INT_NAMES, PAIR_NAMES, Draft, Param, an_int, mapping, pick, predicate
+from synth.teacher.parts import (
+    INT_NAMES,
+    PAIR_NAMES,
+    Draft,
+    Param,
+    Source,
+    an_int,
+    condition,
+    constant,
+    formula,
+    pick,
+    summary,
+    tidy,
+)
+
+_JOINED = (
+    ("the sum of {a} and {b}", "({a}) + ({b})", "sum"),
+    ("the difference of {a} and {b}", "({a}) - ({b})", "difference"),
+    ("the product of {a} and {b}", "({a}) * ({b})", "product"),
+    ("the larger of {a} and {b}", "max({a}, {b})", "larger"),
+    ("the smaller of {a} and {b}", "min({a}, {b})", "smaller"),
+)
 
 
 def arithmetic(rng: random.Random, level: Level) -> Draft:
-    """Formulas of one, two or three numbers."""
+    """A formula of one number; of two, then changed; of two that are changed before they are joined."""
+    changed = formula(rng)
+    if level is Level.EASY and rng.random() < 0.4:
+        n = pick(rng, INT_NAMES)
+        own = (changed.tag, f"{changed.tag}_number", f"number_{changed.tag}")
+        return Draft(changed.one.format(of=n), own, (Param(n, "int", an_int()),), "int", (f"return {changed.of(n)}",))
+    one, two = a_pair(rng)
+    said, code, tag = _JOINED[rng.randrange(len(_JOINED))]
+    names: tuple[str, ...]
+    a, b = one.name, two.name
     if level is Level.EASY:
-        return _one_number(rng) if rng.random() < 0.35 else _two_numbers(rng)
+        names = (tag, f"{tag}_of_two", f"{tag}_of_numbers")
+        return Draft(said.format(a=a, b=b), names, (one, two), "int", (f"return {tidy(code.format(a=a, b=b))}",))
     if level is Level.MEDIUM:
-        return _scaled(rng) if rng.random() < 0.6 else _three_numbers(rng)
-    return _mixed(rng)
+        noun = changed.one.format(of=said.format(a=a, b=b) + ("" if changed.one.startswith("the") else ","))
+        names = (f"{tag}_{changed.tag}", f"{changed.tag}_{tag}", f"{changed.tag}_of_{tag}")
+        return Draft(noun, names, (one, two), "int", (f"return {tidy(changed.of(f'({code.format(a=a, b=b)})'))}",))
+    left, right = formula(rng, operand=True), formula(rng, operand=True)
+    noun = said.format(a=left.one.format(of=a), b=right.one.format(of=b))
+    expression = code.format(a=left.of(a), b=right.of(b))
+    names = (f"{tag}_{left.tag}_{right.tag}", f"{tag}_of_{left.tag}_and_{right.tag}")
+    return Draft(noun, names, (one, two), "int", (f"return {tidy(expression)}",))
 
 
 def a_pair(rng: random.Random, low: int = -20, high: int = 40) -> tuple[Param, Param]:
@@ -20,171 +57,107 @@ def a_pair(rng: random.Random, low: int = -20, high: int = 40) -> tuple[Param, P
     return Param(a, "int", an_int(low, high)), Param(b, "int", an_int(low, high))
 
 
-def _one_number(rng: random.Random) -> Draft:
-    n, k = pick(rng, INT_NAMES), rng.randint(2, 30)
-    choices = (
-        (f"the square of {n}", f"{n} * {n}", ("square", "squared")),
-        (f"the cube of {n}", f"{n} ** 3", ("cube", "cubed")),
-        (f"{n} plus {k}", f"{n} + {k}", (f"add_{k}", "increase")),
-        (f"{n} minus {k}", f"{n} - {k}", (f"subtract_{k}", "decrease")),
-        (f"{n} times {k}", f"{n} * {k}", (f"times_{k}", "scale")),
-        (f"the last digit of the absolute value of {n}", f"abs({n}) % 10", ("last_digit", "ones_digit")),
-        (f"the remainder of {n} divided by {k}", f"{n} % {k}", (f"mod_{k}", "remainder")),
-        (f"{n} divided by {k}, rounded down", f"{n} // {k}", (f"div_{k}", "quotient")),
-        (f"the absolute value of {n} plus {k}", f"abs({n}) + {k}", ("abs_plus", f"abs_plus_{k}")),
-        (f"the negative of {n}", f"-{n}", ("negate", "negative", "opposite")),
-        (f"{n} to the power of {k % 4 + 2}", f"{n} ** {k % 4 + 2}", ("power", f"power_{k % 4 + 2}")),
-    )
-    noun, code, names = choices[rng.randrange(len(choices))]
-    return Draft(noun, names, (Param(n, "int", an_int()),), "int", (f"return {code}",))
-
-
-_TWO = (
-    ("the sum of {a} and {b}", "{a} + {b}", ("add", "plus", "total")),
-    ("the difference of {a} and {b}", "{a} - {b}", ("subtract", "difference", "minus")),
-    ("the product of {a} and {b}", "{a} * {b}", ("multiply", "product", "times")),
-    ("the sum of the squares of {a} and {b}", "{a} * {a} + {b} * {b}", ("sum_of_squares", "squares_sum")),
-    (
-        "the difference of the squares of {a} and {b}",
-        "{a} * {a} - {b} * {b}",
-        ("difference_of_squares", "squares_diff"),
-    ),
-    ("the square of the sum of {a} and {b}", "({a} + {b}) ** 2", ("square_of_sum", "sum_squared")),
-    ("the square of the difference of {a} and {b}", "({a} - {b}) ** 2", ("square_of_difference", "diff_squared")),
-    ("the average of {a} and {b}", "({a} + {b}) / 2", ("average_of_two", "mean_of_two", "midpoint")),
-    ("the larger of {a} and {b}", "max({a}, {b})", ("larger", "max_of_two", "bigger")),
-    ("the smaller of {a} and {b}", "min({a}, {b})", ("smaller", "min_of_two", "lesser")),
-    ("the distance between {a} and {b}", "abs({a} - {b})", ("distance", "gap")),
-    ("the sum of the absolute values of {a} and {b}", "abs({a}) + abs({b})", ("abs_sum", "sum_of_absolutes")),
-    ("twice {a} plus {b}", "2 * {a} + {b}", ("double_plus", "twice_plus")),
-    ("{a} plus twice {b}", "{a} + 2 * {b}", ("plus_double", "plus_twice")),
-    ("the product of {a} and {b} plus their sum", "{a} * {b} + {a} + {b}", ("product_plus_sum",)),
+_GROWING = (
+    ("the sum of", "total = 0", "total += {term}", "total", "int", "sum"),
+    ("the product of", "product = 1", "product *= {term}", "product", "int", "product"),
+    ("a list of", "result = []", "result.append({term})", "result", "list[int]", "list"),
 )
 
 
-def _two_numbers(rng: random.Random) -> Draft:
-    one, two = a_pair(rng)
-    noun, code, names = _TWO[rng.randrange(len(_TWO))]
-    fill = {"a": one.name, "b": two.name}
-    returns = "float" if "/ 2" in code else "int"
-    return Draft(noun.format(**fill), names, (one, two), returns, (f"return {code.format(**fill)}",))
-
-
-def _scaled(rng: random.Random) -> Draft:
-    one, two = a_pair(rng)
-    noun, code, names = _TWO[rng.randrange(len(_TWO))]
-    fill, k = {"a": one.name, "b": two.name}, rng.randint(2, 20)
-    words, form, tag = (
-        (f"{{n}}, multiplied by {k}", "({c}) * {k}", f"times_{k}"),
-        (f"{{n}}, increased by {k}", "{c} + {k}", f"plus_{k}"),
-        (f"{{n}}, decreased by {k}", "{c} - {k}", f"minus_{k}"),
-        (f"{{n}}, modulo {k}", "({c}) % {k}", f"mod_{k}"),
-    )[rng.randrange(4)]
-    code = form.format(c=code.format(**fill), k=k)
-    returns = "float" if "/ 2" in code else "int"
-    name = f"{names[0]}_{tag}"
-    return Draft(words.format(n=noun.format(**fill)), (name, names[0]), (one, two), returns, (f"return {code}",))
-
-
-def _three_numbers(rng: random.Random) -> Draft:
-    names = (("a", "b", "c"), ("x", "y", "z"), ("p", "q", "r"), ("first", "second", "third"))[rng.randrange(4)]
-    a, b, c = names
-    choices = (
-        (f"the sum of {a}, {b} and {c}", f"{a} + {b} + {c}", ("sum_three", "add_three")),
-        (f"the product of {a}, {b} and {c}", f"{a} * {b} * {c}", ("product_three", "multiply_three")),
-        (f"the smallest of {a}, {b} and {c}", f"min({a}, {b}, {c})", ("smallest_of_three", "min_three")),
-        (f"the middle one of {a}, {b} and {c}", f"sorted([{a}, {b}, {c}])[1]", ("middle_of_three", "median_three")),
-        (f"the average of {a}, {b} and {c}", f"({a} + {b} + {c}) / 3", ("average_three", "mean_three")),
-        (f"{a} times {b} plus {c}", f"{a} * {b} + {c}", ("multiply_add", "times_plus")),
-        (f"{a} plus {b} times {c}", f"{a} + {b} * {c}", ("add_multiplied", "plus_times")),
-        (f"the sum of {a} and {b}, multiplied by {c}", f"({a} + {b}) * {c}", ("sum_times", "add_then_multiply")),
-        (
-            f"the difference between the largest and the smallest of {a}, {b} and {c}",
-            f"max({a}, {b}, {c}) - min({a}, {b}, {c})",
-            ("spread_three", "range_three"),
-        ),
-    )
-    noun, code, fitting = choices[rng.randrange(len(choices))]
-    params = tuple(Param(name, "int", an_int()) for name in names)
-    return Draft(noun, fitting, params, "float" if "/ 3" in code else "int", (f"return {code}",))
-
-
-def _mixed(rng: random.Random) -> Draft:
-    one, two = a_pair(rng)
-    a, b = one.name, two.name
-    j, k = rng.randint(2, 9), rng.randint(2, 12)
-    choices = (
-        (f"{j} times {a} plus {k} times {b}", f"{j} * {a} + {k} * {b}", ("weighted_sum", "linear")),
-        (f"{j} times {a} minus {k} times {b}", f"{j} * {a} - {k} * {b}", ("weighted_difference", "linear_diff")),
-        (f"the square of {a} plus {j} times {b}", f"{a} * {a} + {j} * {b}", ("square_plus_times",)),
-        (f"the product of {a} plus {j} and {b} plus {k}", f"({a} + {j}) * ({b} + {k})", ("shifted_product",)),
-        (f"the larger of {a} times {j} and {b} times {k}", f"max({a} * {j}, {b} * {k})", ("larger_scaled",)),
-        (f"the smaller of {a} plus {j} and {b} plus {k}", f"min({a} + {j}, {b} + {k})", ("smaller_shifted",)),
-        (f"the remainder of {a} times {j} plus {b} divided by {k}", f"({a} * {j} + {b}) % {k}", ("mixed_mod",)),
-    )
-    noun, code, names = choices[rng.randrange(len(choices))]
-    return Draft(noun, names, (one, two), "int", (f"return {code}",))
-
-
 def loops(rng: random.Random, level: Level) -> Draft:
-    """Explicit loops: over a range, or over the digits of a number."""
-    if rng.random() < 0.35:
-        return _digits(rng, level)
-    n = pick(rng, ("n", "limit", "top", "number", "k", "end"))
-    param = Param(n, "int", an_int(0, 25))
-    condition = predicate(rng, positive_only=True) if level is not Level.EASY else None
-    formula = mapping(rng) if level is Level.HARD or (level is Level.MEDIUM and rng.random() < 0.4) else None
-    low = rng.choice((1, 1, 1, 0, 2, 3, 5))
-    things = condition.words.format(things="numbers") if condition else "whole numbers"
-    span = f"from {low} to {n}"
-    what = formula.words.format(of=f"the {things} {span}") if formula else f"the {things} {span}"
-    term = formula.code if formula else "x"
-    tag = "_".join(part.tag for part in (formula, condition) if part) or "numbers"
-    guard = f"    if {condition.code}:" if condition else ""
-    pad = "        " if condition else "    "
-    kind = rng.randrange(4) if level is not Level.EASY else rng.choice((0, 1, 3))
-    head = (f"for x in range({low}, {n} + 1):", *((guard,) if guard else ()))
-    if kind == 0:
-        body = ("total = 0", *head, f"{pad}total += {term}", "return total")
-        return Draft(f"the sum of {what}", (f"sum_{tag}", f"total_{tag}", f"sum_of_{tag}"), (param,), "int", body)
-    if kind == 1:
-        small = Param(n, "int", an_int(0, 9))
-        body = ("result = 1", *head, f"{pad}result *= {term}", "return result")
-        return Draft(f"the product of {what}", (f"product_{tag}", f"product_of_{tag}"), (small,), "int", body)
-    if kind == 2:
-        body = (
-            "count = 0",
-            f"for x in range({low}, {n} + 1):",
-            guard or "    if x:",
-            "        count += 1",
-            "return count",
-        )
-        noun = f"how many {things} there are {span}"
-        return Draft(noun, (f"count_{tag}", f"how_many_{tag}"), (param,), "int", body)
-    body = ("result = []", *head, f"{pad}result.append({term})", "return result")
-    return Draft(f"a list of {what}", (f"list_{tag}", f"collect_{tag}", f"{tag}_up_to"), (param,), "list[int]", body)
+    """Explicit loops over a range or over digits: some kept, or changed, or both."""
+    n = pick(rng, INT_NAMES)
+    kept = (
+        condition(rng, natural=True) if level is Level.HARD or (level is Level.MEDIUM or rng.random() < 0.5) else None
+    )
+    changed = formula(rng, natural=True) if level is Level.HARD or kept is None else None
+    digits = rng.random() < 0.4
+    param = Param(n, "int", an_int(0, 99999) if digits else an_int(0, 12))
+    low = rng.choice((1, 1, 1, 0, 2))
+    head = (f"while {n} > 0:", f"    x = {n} % 10") if digits else (f"for x in range({low}, {n} + 1):",)
+    last = (f"    {n} = {n} // 10",) if digits else ()
+    things, where = ("digits", f"of {n}") if digits else ("numbers", f"from {low} to {n}")
+    said = kept.things.format(things=things) if kept else things
+    tag = "_".join(part.tag for part in (changed, kept) if part)
+    guard = (f"    if {kept.code}:",) if kept else ()
+    pad = "        " if kept else "    "
+    if level is not Level.HARD and kept and rng.random() < 0.4:
+        noun = pick(rng, (f"the number of {said} {where}", f"how many {said} there are {where}"))
+        body = ("count = 0", *head, *guard, f"{pad}count += 1", *last, "return count")
+        return Draft(noun, (f"count_{tag}", f"count_{tag}_{things}"), (param,), "int", body)
+    words, start, step, result, returns, name = _GROWING[rng.randrange(2 if digits else 3)]
+    of = changed.many.format(of=f"the {said} {where}") if changed else f"the {said} {where}"
+    body = (start, *head, *guard, pad + step.format(term=changed.code if changed else "x"), *last, f"return {result}")
+    return Draft(
+        f"{words} {of}", (f"{name}_{tag}", f"{name}_of_{tag}", f"{name}_{tag}_{things}"), (param,), returns, body
+    )
 
 
-def _digits(rng: random.Random, level: Level) -> Draft:
-    n = pick(rng, LOOP_INT_NAMES)
-    param = Param(n, "int", an_int(0, 99999))
-    condition = predicate(rng, positive_only=True) if level is not Level.EASY else None
-    things = condition.words.format(things="digits") if condition else "digits"
-    if condition and condition.words.startswith("multiples"):
-        things = f"digits that are {condition.words}"
-    tag = f"{condition.tag}_digits" if condition else "digits"
-    guard = (f"    if {condition.code}:",) if condition else ()
-    pad = "        " if condition else "    "
-    term, words = ("x", "the {t}") if level is not Level.HARD else rng.choice((("x * x", "the squares of the {t}"), ("x * 2", "the doubles of the {t}"), ("x ** 3", "the cubes of the {t}"), ("x + 1", "the {t}, each increased by 1,")))  # fmt: skip
-    kind = rng.randrange(3)
-    loop = (f"while {n} > 0:", f"    x = {n} % 10", *guard)
-    step = f"    {n} //= 10"
-    of = words.format(t=things)
-    if kind == 0:
-        body = ("total = 0", *loop, f"{pad}total += {term}", step, "return total")
-        return Draft(f"the sum of {of} of {n}", (f"sum_{tag}", f"{tag}_sum"), (param,), "int", body)
-    if kind == 1:
-        body = ("count = 0", *loop, f"{pad}count += 1", step, "return count")
-        return Draft(f"the number of {things} of {n}", (f"count_{tag}", f"{tag}_count"), (param,), "int", body)
-    body = ("result = 1", *loop, f"{pad}result *= {term}", step, "return result")
-    return Draft(f"the product of {of} of {n}", (f"product_{tag}", f"{tag}_product"), (param,), "int", body)
+def algorithms(rng: random.Random, level: Level) -> Draft:
+    """Divisors, primes, common divisors, sequences, repeated steps."""
+    if level is Level.EASY:
+        return rng.choice((_divisors, _sequence, _steps))(rng, level)
+    if level is Level.MEDIUM:
+        return rng.choice((_divisors, _divisors, _primes, _steps, _next))(rng, level)
+    return rng.choice((_divisors, _divisors, _primes, _common))(rng, level)
+
+
+def _divisors(rng: random.Random, level: Level) -> Draft:
+    n = pick(rng, INT_NAMES)
+    source = Source("divisors", f"of {n}", f"range(1, {n} + 1)", f"{n} % x == 0")
+    phrase = summary(rng, source, level, orders=False, natural=True)
+    names = tuple(f"{name}_divisors".replace("_divisors_divisors", "_divisors") for name in phrase.names)
+    return Draft(phrase.noun, names, (Param(n, "int", an_int(1, 60)),), phrase.returns, (f"return {phrase.code}",))
+
+
+def _primes(rng: random.Random, level: Level) -> Draft:
+    n, low = pick(rng, INT_NAMES), constant(rng)
+    source = Source(
+        "prime numbers", f"from {low} to {n}", f"range({low}, {n} + 1)", "all(x % d != 0 for d in range(2, x))"
+    )
+    phrase = summary(rng, source, Level.EASY if level is Level.MEDIUM else Level.MEDIUM, orders=False, natural=True)
+    names = tuple(f"{name.replace('_prime numbers', '')}_primes" for name in phrase.names)
+    return Draft(phrase.noun, names, (Param(n, "int", an_int(5, 50)),), phrase.returns, (f"return {phrase.code}",))
+
+
+def _sequence(rng: random.Random, level: Level) -> Draft:
+    n, a, b = pick(rng, INT_NAMES), rng.randint(1, 9), constant(rng)
+    param = Param(n, "int", an_int(0, 12))
+    if rng.random() < 0.5:
+        noun = f"the number at position {n} of the sequence that starts with {a} and {b}, where each number is the sum of the two before it"
+        body = (f"a, b = {a}, {b}", f"for _ in range({n}):", "    a, b = b, a + b", "return a")
+        names = ("sequence", "nth_term", f"sequence_from_{a}_{b}")
+        return Draft(noun, names, (param,), "int", body, also="Positions start at 0.")
+    noun = f"a list of {n} numbers that starts with {a} and grows by {b}"
+    names = ("progression", "arithmetic_sequence", f"grow_by_{b}")
+    return Draft(noun, names, (param,), "list[int]", (f"return [{a} + {b} * x for x in range({n})]",))
+
+
+def _steps(rng: random.Random, level: Level) -> Draft:
+    n, k, goal = pick(rng, INT_NAMES), constant(rng), 10 * constant(rng)
+    noun, head, change, name = (
+        (f"how many times {n} can be divided by {k} (rounding down) before it is less than {k}", f"while {n} >= {k}:", f"{n} = {n} // {k}", f"divisions_by_{k}"),
+        (f"how many times {n} must be multiplied by {k} to reach at least {goal}", f"while {n} < {goal}:", f"{n} = {n} * {k}", f"steps_to_{goal}"),
+        (f"how many times {k} divides {n} without remainder", f"while {n} % {k} == 0:", f"{n} = {n} // {k}", f"factor_{k}_count"),
+    )[rng.randrange(3)]  # fmt: skip
+    body = ("count = 0", head, f"    {change}", "    count += 1", "return count")
+    make = (lambda r: r.randint(1, 9) * k ** r.randint(0, 3)) if name.startswith("factor") else an_int(1, 99)
+    return Draft(noun, (name, "count_steps", "how_often"), (Param(n, "int", make),), "int", body)
+
+
+def _next(rng: random.Random, level: Level) -> Draft:
+    n, k = pick(rng, INT_NAMES), constant(rng)
+    said, code = rng.choice(((f"number divisible by {k}", f"x % {k} == 0"), (f"number whose square is above {k} times {n}", f"x ** 2 > {k} * {n}"), (f"number not divisible by {k}", f"x % {k} != 0")))  # fmt: skip
+    start = f"x = {n} + 1" if "square" not in said else "x = 1"
+    noun = f"the smallest {said} that is greater than {n}" if "square" not in said else f"the smallest positive {said}"
+    body = (start, f"while not {tidy(code)}:", "    x += 1", "return x")
+    return Draft(noun, ("next_number", "smallest_number", "search"), (Param(n, "int", an_int(1, 60)),), "int", body)
+
+
+def _common(rng: random.Random, level: Level) -> Draft:
+    one, two = a_pair(rng, 1, 40)
+    a, b, changed = one.name, two.name, formula(rng, natural=True)
+    noun = f"the greatest common divisor of {a} and {b}"
+    noun = changed.one.format(of=noun if changed.one.startswith("the") else f"{noun},")
+    body = (f"while {b}:", f"    {a}, {b} = {b}, {a} % {b}", f"return {changed.of(a)}")
+    return Draft(noun, (f"gcd_{changed.tag}", f"{changed.tag}_gcd", "common_divisor"), (one, two), "int", body)

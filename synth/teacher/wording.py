@@ -4,8 +4,8 @@ import random
 
 from synth.teacher.parts import Draft, pick
 
-_RETURN = ("Return", "Compute", "Calculate", "Find", "Get", "Give back", "Work out", "Determine", "Produce")
-_FUNCTION = ("Function that returns", "This function returns", "Returns", "Computes", "Helper that returns")
+_RETURN = ("Return", "Compute", "Calculate", "Find", "Get", "Determine", "Produce")
+_FUNCTION = ("Function that returns", "This function returns", "Returns", "Computes")
 _WHETHER = (
     "Return True if {c}, otherwise False.",
     "Return True if {c}, False otherwise.",
@@ -13,19 +13,11 @@ _WHETHER = (
     "Check whether {c}.",
     "Check if {c}.",
     "Tell whether {c}.",
-    "Returns True when {c} and False when not.",
     "Determine if {c}.",
-    "True if {c}, else False.",
-    "Decide whether {c}.",
 )
-_GIVEN = (
-    "Given {p}, return {n}.",
-    "Take {p} and return {n}.",
-    "For {p}, return {n}.",
-    "From {p}, compute {n}.",
-)
+_GIVEN = ("Given {p}, return {n}.", "Take {p} and return {n}.", "For {p}, compute {n}.")
 _KIND = {"list[int]": "a list of integers", "str": "a string", "int": "an integer", "list[str]": "a list of strings"}
-_GENERIC = ("solve", "compute", "f", "func", "process", "calculate", "task", "run", "answer", "evaluate")
+_GENERIC = ("solve", "compute", "f", "func", "process", "calculate", "task", "answer")
 
 
 def describe(rng: random.Random, draft: Draft) -> str:
@@ -34,11 +26,11 @@ def describe(rng: random.Random, draft: Draft) -> str:
         first = pick(rng, _WHETHER).format(c=draft.noun)
     else:
         style = rng.random()
-        if style < 0.5:
+        if style < 0.55:
             first = f"{pick(rng, _RETURN)} {draft.noun}."
-        elif style < 0.65:
+        elif style < 0.75:
             first = f"{pick(rng, _FUNCTION)} {draft.noun}."
-        elif style < 0.75 and not draft.noun.startswith(tuple(param.name for param in draft.params)):
+        elif style < 0.85 and not draft.noun.startswith(tuple(param.name for param in draft.params)):
             first = f"{draft.noun[0].upper()}{draft.noun[1:]}."
         else:
             given = " and ".join(_introduce(param.name, param.type, rng) for param in draft.params)
@@ -53,12 +45,7 @@ def _introduce(name: str, kind: str, rng: random.Random) -> str:
 
 def function_name(rng: random.Random, draft: Draft) -> str:
     """A descriptive name mostly; sometimes one that says nothing, so that the docstring must be read."""
-    if rng.random() < 0.12:
+    if rng.random() < 0.1:
         return pick(rng, _GENERIC)
     name = pick(rng, draft.names)
-    style = rng.random()
-    if style < 0.1 and draft.returns != "bool":
-        return f"get_{name}"
-    if style < 0.16 and draft.returns != "bool":
-        return f"compute_{name}"
-    return name
+    return f"get_{name}" if rng.random() < 0.08 and draft.returns != "bool" else name

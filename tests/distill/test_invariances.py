@@ -37,7 +37,13 @@ def rows(n: int = 8) -> list[dict[str, Any]]:
     made = []
     for i in range(n):
         ids = torch.randint(3, VOCAB, (5 + 3 * i,), generator=g).tolist()
-        made.append({"input_ids": ids, "labels": [-100] * (2 + i) + ids[2 + i :], "weight": 0.5 + i % 3})
+        made.append(
+            {
+                "input_ids": ids,
+                "labels": [-100] * (2 + i) + ids[2 + i :],
+                "weights": [0.5 + (i + j) % 3 for j in range(len(ids))],
+            }
+        )
     return made
 
 
@@ -48,6 +54,7 @@ class Wider(Padded):
         made = super().__call__(batch)
         made["input_ids"] = torch.nn.functional.pad(made["input_ids"], (0, 9), value=self.pad_id)
         made["labels"] = torch.nn.functional.pad(made["labels"], (0, 9), value=-100)
+        made["weights"] = torch.nn.functional.pad(made["weights"], (0, 9), value=1.0)
         return made
 
 
@@ -117,9 +124,10 @@ def test_sft_gradient_is_the_weighted_mean_over_tokens(tmp_path: Path):
     for row in rows():
         logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
         labels = torch.tensor(row["labels"][1:])
-        each = torch.nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=-100)
-        losses.append(each * row["weight"])
-        total += row["weight"] * int((labels != -100).sum())
+        weights = torch.tensor(row["weights"][1:]) * (labels != -100)
+        each = torch.nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+        losses.append((each * weights).sum())
+        total += float(weights.sum())
     (sum(losses) / total).backward()
     expected = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert gap(expected, gradient("sft", tmp_path)) < 1e-6

@@ -66,7 +66,7 @@ def test_wording_varies_over_one_meaning() -> None:
         docs.setdefault(normal_form(task["solution"]), set()).add(task["prompt"])
     most = max(docs.values(), key=len)
     assert len(most) >= 8
-    assert len(docs) >= 250
+    assert len(docs) >= 200
 
 
 def test_what_is_no_question_gets_no_answer() -> None:
