@@ -1,9 +1,9 @@
 """From a dataset folder to batches: rows, token ids with labels, and the order they come in.
 
 Prompt and completion are tokenized apart, as they are at generation; completion tokens and the end-of-text carry a
-label, prompt tokens only where the recipe gives them a weight. The order is computed before training, from the seed and
-the lengths alone, so that a resumed run sees what an uninterrupted one would have seen, and batches hold rows of similar
-length (padding costs as much as text).
+label, prompt tokens only where the recipe gives them a weight. The order is computed before training, from the seed
+and the lengths alone, so that a resumed run sees what an uninterrupted one would have seen, and batches hold rows of
+similar length (padding costs as much as text).
 """
 
 import hashlib

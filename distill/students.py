@@ -67,7 +67,7 @@ def shape_of(part: StudentPart) -> Shape:
 
 
 def new_student(shape: Shape, tokenizer: Any, *, max_length: int, seed: int) -> Any:
-    """A randomly initialised LlamaForCausalLM or Qwen3ForCausalLM in fp32, with the tokenizer's ids for pad, bos and eos.
+    """A randomly initialised Llama or Qwen3 decoder in fp32, with the tokenizer's ids for pad, bos and eos.
 
     Weights start at a spread of 1 / sqrt(width). The usual 0.02 is made for widths of thousands; at 128 it leaves
     attention flat for long (docs/decisions.md has the pair of runs that this rests on).

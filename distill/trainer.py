@@ -45,7 +45,7 @@ def labelled(hidden: Tensor, where: Tensor) -> Tensor:
 
 
 def targets(labels: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Of labels and weights [B, T]: flat positions whose next token is learned, those tokens, their weights; each [N]."""
+    """Of labels, weights [B, T]: flat positions whose next token is learned, those tokens, their weights; each [N]."""
     shifted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORE).reshape(-1)
     where = torch.nonzero(shifted != IGNORE).squeeze(1)
     given = weights if weights is not None else torch.ones(labels.shape, device=labels.device)
