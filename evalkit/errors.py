@@ -2,11 +2,13 @@
 
     PotstillError
     ├── ConfigError     a recipe, a flag or an argument is wrong           exit 2 (the caller's mistake)
-    ├── DataError       a file or a dataset is malformed or missing        exit 2
+    ├── DataError       a file is malformed or missing, or cannot be written  exit 2
     ├── ModelError      a model folder or tokenizer is unusable            exit 2
-    ├── EndpointError   a served model refused, vanished or answered junk  exit 3 (the outside world)
+    ├── EndpointError   a served model vanished or answered junk           exit 3 (the outside world)
+    │   ├── OverBudget  not asked, for want of money
+    │   └── NotServed   nothing listens there, or key or model is unknown  exit 2
     ├── SandboxError    the sandbox itself broke; never a verdict          exit 3
-    └── TrainingError   training stopped: collapse, NaN, a full disk       exit 3
+    └── TrainingError   training stopped: collapse, NaN                    exit 3
 
 A failed gate exits with 1, a gate that cannot tell with 4. Every message says what happened, where, what to do next.
 """
@@ -43,7 +45,7 @@ class ConfigError(PotstillError):
 
 
 class DataError(PotstillError):
-    """A file or dataset is malformed, missing or of another schema version."""
+    """A file or dataset is malformed, missing or of another schema version, or there is no room to write one."""
 
     exit_code = 2
 
@@ -56,6 +58,16 @@ class ModelError(PotstillError):
 
 class EndpointError(PotstillError):
     """A served model refused, vanished or answered with something that is no answer."""
+
+
+class NotServed(EndpointError):
+    """Not one answer came from the address that was given: nothing listens there, or it knows no such key or model."""
+
+    exit_code = 2
+
+
+class OverBudget(EndpointError):
+    """Not asked: the answer could have cost more than what is left of the budget."""
 
 
 class SandboxError(PotstillError):

@@ -3,9 +3,11 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -141,6 +143,8 @@ class RunFolder:
 
     def __init__(self, path: str | Path, kind: str, recipe: dict[str, Any]) -> None:
         self.path, self.kind, self.recipe = Path(path), kind, recipe
+        self.fresh = False
+        """Whether `open` has created it."""
 
     def open(self, **facts: Any) -> "RunFolder":
         """Create the folder, or resume it. Raises ConfigError where it was made by another recipe, naming the keys."""
@@ -162,7 +166,18 @@ class RunFolder:
                 "is not empty and holds no manifest.json", where=str(self.path), fix="choose another folder"
             )
         self._write({**environment(), **facts})
+        self.fresh = True
         return self
+
+    @contextmanager
+    def or_nothing(self, *errors: type[Exception]) -> Iterator[None]:
+        """Where one of these errors ends the very first run, the folder goes again: it would hold nothing of use."""
+        try:
+            yield
+        except errors:
+            if self.fresh:
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def update_manifest(self, **facts: Any) -> None:
         self._write({**self.manifest, **facts})

@@ -6,11 +6,14 @@ from typing import Any
 
 from evalkit.console import progress
 from evalkit.endpoint import Answer, Endpoint, Journal, Request, Stats, ask_many
-from evalkit.errors import EndpointError
+from evalkit.errors import EndpointError, OverBudget
 from synth.plan import Question
 from synth.recipe import BuiltinTeacher, GenerateRecipe
 from synth.teacher.app import MODEL, create_app
 from synth.teacher.flaws import truth
+
+MOST_FAILED = 0.2
+"""Share of questions without an answer from which a run does not go on."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,11 @@ class Answered:
 
 
 def ask(questions: Sequence[Question], recipe: GenerateRecipe) -> dict[str, Answered]:
-    """Answers by question id, in the order of the plan."""
+    """Answers by question id, in the order of the plan.
+
+    Raises EndpointError where not one came, or where more than a fifth failed for other reasons than the budget: a
+    dataset of the rest would hide that. The answers that came are kept, and asked for no second time.
+    """
     endpoint, transport, params = connect(recipe)
     requests = [Request(id=question.id, messages=question.messages, params=params) for question in questions]
     with Journal(recipe.output / "journal.sqlite") as journal, progress(len(requests), "asking the teacher") as tick:
@@ -38,6 +45,7 @@ def ask(questions: Sequence[Question], recipe: GenerateRecipe) -> dict[str, Answ
         answers = ask_many(
             endpoint, journal, requests, transport=transport, max_usd=recipe.max_usd, on_answer=on_answer
         )
+    _raise_if_poor(list(answers.values()))
     answered = {}
     for question in questions:
         answer = answers[question.id]
@@ -52,6 +60,18 @@ def ask(questions: Sequence[Question], recipe: GenerateRecipe) -> dict[str, Answ
             else None,
         )
     return answered
+
+
+def _raise_if_poor(answers: Sequence[Answer | EndpointError]) -> None:
+    failed = [answer for answer in answers if isinstance(answer, EndpointError) and not isinstance(answer, OverBudget)]
+    if failed and len(failed) == len(answers):
+        raise failed[0]
+    if len(failed) > MOST_FAILED * len(answers):
+        raise EndpointError(
+            f"{len(failed)} of {len(answers)} questions have no answer; the last one: {failed[-1].what}",
+            where=failed[-1].where,
+            fix="run the same command again: it asks only for those",
+        )
 
 
 def connect(recipe: GenerateRecipe) -> tuple[Endpoint, Any, dict[str, Any]]:

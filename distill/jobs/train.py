@@ -12,7 +12,6 @@ model/ (the product; with LoRA merged, and the adapter in adapter/), summary.jso
 import errno
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from typing import Any
 
 from distill.recipe import TrainRecipe
 from evalkit.console import console, progress
-from evalkit.errors import PotstillError, TrainingError
+from evalkit.errors import DataError, PotstillError
 from evalkit.prompting import PROMPTING
 from evalkit.runs import RunFolder, write_atomic
 
@@ -45,19 +44,14 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
 
     A run that is refused before its first step leaves no folder behind.
     """
-    fresh = not (Path(recipe.output) / "manifest.json").exists()
     run = RunFolder(recipe.output, "train", recipe.model_dump(mode="json")).open()
     if run.finished:
         return run.summary
     _quiet(recipe)
     with ExitStack() as stack:
-        try:
+        with run.or_nothing(PotstillError):
             parts = _prepare(recipe, run)
             trainer, history, resumed = _trainer(recipe, run, parts, stack)
-        except PotstillError:
-            if fresh:
-                shutil.rmtree(run.path, ignore_errors=True)
-            raise
         run.update_manifest(**parts.facts)
         started = time.monotonic()
         with _disk(run.path):
@@ -90,12 +84,19 @@ def _disk(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, SafetensorError) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise TrainingError(
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if _unwritten(error):
+            raise DataError(
                 f"cannot write: {error}", where=str(path), fix="free some space and run again; it resumes"
             ) from error
         raise
+
+
+def _unwritten(error: Exception) -> bool:
+    """Whether this is what comes of a file that could not be written (torch.save says it in a RuntimeError)."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+    return not isinstance(error, RuntimeError) or "inline_container" in str(error) or "StreamWriter" in str(error)
 
 
 def _prepare(recipe: TrainRecipe, run: RunFolder) -> Parts:

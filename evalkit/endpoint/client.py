@@ -16,7 +16,7 @@ from evalkit.endpoint.answer import Answer, Request, Usage
 from evalkit.endpoint.config import Endpoint
 from evalkit.endpoint.journal import Journal
 from evalkit.endpoint.pace import Pace
-from evalkit.errors import ConfigError, EndpointError
+from evalkit.errors import ConfigError, EndpointError, NotServed, OverBudget
 
 if TYPE_CHECKING:
     import openai
@@ -109,7 +109,8 @@ class _Run:
             try:
                 result: Answer | EndpointError = await self._answer(client, key, request)
             except _Fatal as fatal:
-                raise EndpointError(str(fatal), where=self.endpoint.base_url, fix=fatal.fix) from fatal.__cause__
+                kind = EndpointError if self.stats["answered"] else NotServed
+                raise kind(str(fatal), where=self.endpoint.base_url, fix=fatal.fix) from fatal.__cause__
             except EndpointError as error:
                 result = error
             self.results[key] = result
@@ -156,9 +157,7 @@ class _Run:
         worst = self.endpoint.price(characters, most) or 0.0
         if self.committed + worst > self.max_usd:
             self.stats["over_budget"] += 1
-            raise EndpointError(
-                f"not sent: it could exceed the budget of ${self.max_usd}", where=self.endpoint.base_url
-            )
+            raise OverBudget(f"not sent: it could exceed the budget of ${self.max_usd}", where=self.endpoint.base_url)
         self.committed += worst
         self.journal.reserve({key: worst})
         return worst
@@ -230,11 +229,23 @@ class _Again(Exception):
 
     def error(self, run: _Run) -> EndpointError:
         said = _say(self.__cause__) if self.__cause__ else "no choices in the reply"
-        return EndpointError(
+        kind = EndpointError if run.stats["answered"] or not _refused(self.__cause__) else NotServed
+        return kind(
             f"no answer after {TRIES} tries ({self.kind}: {said})",
             where=run.endpoint.base_url,
             fix="check that the server is up, then run the same command again",
         )
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether no connection came about at all."""
+    import httpx2
+
+    while error is not None:
+        if isinstance(error, httpx2.ConnectError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _Fatal(Exception):

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from evalkit.console import progress
 from evalkit.endpoint import Endpoint
-from evalkit.errors import ModelError, SandboxError
+from evalkit.errors import ModelError, NotServed, SandboxError
 from evalkit.evaluation import Row, answer, summarise
 from evalkit.models import EndpointModel, LocalModel, Model, RetrievalModel
 from evalkit.prompting import PROMPTING, Prompting
@@ -79,7 +79,7 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
     if folder.finished:
         return folder.summary
     rows = _known(out / ROWS, problems, recipe.n)
-    with ExitStack() as stack:
+    with folder.or_nothing(NotServed), ExitStack() as stack:
         model: Model = local if recipe.model is not None else _other(recipe, out)
         rows |= _ask(recipe, problems, rows, model, prompting, out / ROWS, stack)
     ordered = [row for problem in problems for row in rows[problem.id]]

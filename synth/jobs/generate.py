@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit.console import console
-from evalkit.errors import DataError
+from evalkit.errors import DataError, NotServed
 from evalkit.normal_form import normal_form
 from evalkit.records import Problem
 from evalkit.runs import RunFolder
@@ -37,7 +37,8 @@ def generate(recipe: GenerateRecipe) -> dict[str, Any]:
     if run.finished:
         console.print(f"{recipe.output}: finished already, {run.summary['kept']} rows kept")
         return run.summary
-    answers = ask(plan(recipe), recipe)
+    with run.or_nothing(NotServed):
+        answers = ask(plan(recipe), recipe)
     problems, rejects = parse_all(answers)
     with Sandbox(recipe.slots) as sandbox:
         proofs = prove(problems, recipe.output / "proofs.jsonl", sandbox)
