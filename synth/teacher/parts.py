@@ -157,14 +157,11 @@ def formula(rng: random.Random, operand: bool = False, natural: bool = False) ->
     `operand` leaves out those whose words would run into a following `and`, `natural` the absolute value.
     """
     k = constant(rng)
-    more, less = pick(rng, ("increased by", "plus")), pick(rng, ("decreased by", "minus"))
-    times = pick(rng, ("multiplied by", "times"))
     choices = [
-        Formula(f"{{of}}, each {more} {k}", f"{{of}} {more} {k}", f"x + {k}", f"plus_{k}"),
-        Formula(f"{{of}}, each {less} {k}", f"{{of}} {less} {k}", f"x - {k}", f"minus_{k}"),
-        Formula(f"{{of}}, each {times} {k}", f"{{of}} {times} {k}", f"x * {k}", f"times_{k}"),
+        Formula(f"{{of}}, each plus {k}", f"{{of}} plus {k}", f"x + {k}", f"plus_{k}"),
+        Formula(f"{{of}}, each minus {k}", f"{{of}} minus {k}", f"x - {k}", f"minus_{k}"),
+        Formula(f"{{of}}, each times {k}", f"{{of}} times {k}", f"x * {k}", f"times_{k}"),
         Formula(f"{{of}}, each modulo {k}", f"{{of}} modulo {k}", f"x % {k}", f"mod_{k}"),
-        Formula(f"{{of}}, each divided by {k} (rounded down)", f"{{of}} divided by {k} (rounded down)", f"x // {k}", f"div_{k}"),
         Formula("{of}, each squared", "{of} squared", "x ** 2", "squared"),
         Formula("{of}, each cubed", "{of} cubed", "x ** 3", "cubed"),
         Formula("the squares of {of}", "the square of {of}", "x ** 2", "square"),

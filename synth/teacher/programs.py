@@ -77,7 +77,7 @@ def error_handling(rng: random.Random, level: Level) -> Draft:
 
 
 def _fallback(rng: random.Random) -> str:
-    return rng.choice(("None", "0", "-1", str(constant(rng))))
+    return rng.choice(("None", "0", "-1"))
 
 
 def _either(kind: str, fallback: str) -> str:

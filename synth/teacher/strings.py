@@ -46,7 +46,7 @@ def shape(rng: random.Random) -> Part:
         Part(f"the last {k} characters of {{s}}", f"{{s}}[-{k}:]", f"last_{k}"),
         Part(f"{{s}} without its first {k} characters", f"{{s}}[{k}:]", f"skip_{k}"),
         Part(f"{{s}} repeated {k} times", f"{{s}} * {k}", f"repeat_{k}"),
-        Part(f"{{s}} followed by '{a}{b}'", f"{{s}} + '{a}{b}'", f"add_{a}{b}"),
+        Part(f"{{s}} followed by '{a}'", f"{{s}} + '{a}'", f"add_{a}"),
     )
     return choices[rng.randrange(len(choices))]
 
