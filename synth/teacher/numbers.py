@@ -15,13 +15,12 @@ from synth.teacher.parts import (
     formula,
     pick,
     summary,
-    tidy,
 )
 
 _JOINED = (
-    ("the sum of {a} and {b}", "({a}) + ({b})", "sum"),
-    ("the difference of {a} and {b}", "({a}) - ({b})", "difference"),
-    ("the product of {a} and {b}", "({a}) * ({b})", "product"),
+    ("the sum of {a} and {b}", "{a} + {b}", "sum"),
+    ("the difference of {a} and {b}", "{a} - {b}", "difference"),
+    ("the product of {a} and {b}", "{a} * {b}", "product"),
     ("the larger of {a} and {b}", "max({a}, {b})", "larger"),
     ("the smaller of {a} and {b}", "min({a}, {b})", "smaller"),
 )
@@ -40,16 +39,19 @@ def arithmetic(rng: random.Random, level: Level) -> Draft:
     a, b = one.name, two.name
     if level is Level.EASY:
         names = (tag, f"{tag}_of_two", f"{tag}_of_numbers")
-        return Draft(said.format(a=a, b=b), names, (one, two), "int", (f"return {tidy(code.format(a=a, b=b))}",))
+        return Draft(said.format(a=a, b=b), names, (one, two), "int", (f"return {code.format(a=a, b=b)}",))
     if level is Level.MEDIUM:
+        whole = code.format(a=a, b=b) if code.startswith("m") else f"({code.format(a=a, b=b)})"
+        expression = f"abs{whole}" if changed.tag == "absolute" and whole[0] == "(" else changed.of(whole)
         noun = changed.one.format(of=said.format(a=a, b=b) + ("" if changed.one.startswith("the") else ","))
         names = (f"{tag}_{changed.tag}", f"{changed.tag}_{tag}", f"{changed.tag}_of_{tag}")
-        return Draft(noun, names, (one, two), "int", (f"return {tidy(changed.of(f'({code.format(a=a, b=b)})'))}",))
+        return Draft(noun, names, (one, two), "int", (f"return {expression}",))
     left, right = formula(rng, operand=True), formula(rng, operand=True)
     noun = said.format(a=left.one.format(of=a), b=right.one.format(of=b))
-    expression = code.format(a=left.of(a), b=right.of(b))
+    halves = (left.of(a), right.of(b)) if code.startswith("m") else (f"({left.of(a)})", f"({right.of(b)})")
+    expression = code.format(a=halves[0], b=halves[1])
     names = (f"{tag}_{left.tag}_{right.tag}", f"{tag}_of_{left.tag}_and_{right.tag}")
-    return Draft(noun, names, (one, two), "int", (f"return {tidy(expression)}",))
+    return Draft(noun, names, (one, two), "int", (f"return {expression}",))
 
 
 def a_pair(rng: random.Random, low: int = -20, high: int = 40) -> tuple[Param, Param]:
@@ -150,7 +152,7 @@ def _next(rng: random.Random, level: Level) -> Draft:
     said, code = rng.choice(((f"number divisible by {k}", f"x % {k} == 0"), (f"number whose square is above {k} times {n}", f"x ** 2 > {k} * {n}"), (f"number not divisible by {k}", f"x % {k} != 0")))  # fmt: skip
     start = f"x = {n} + 1" if "square" not in said else "x = 1"
     noun = f"the smallest {said} that is greater than {n}" if "square" not in said else f"the smallest positive {said}"
-    body = (start, f"while not {tidy(code)}:", "    x += 1", "return x")
+    body = (start, f"while not ({code}):", "    x += 1", "return x")
     return Draft(noun, ("next_number", "smallest_number", "search"), (Param(n, "int", an_int(1, 60)),), "int", body)
 
 

@@ -4,7 +4,6 @@ A meaning stands here once, with its words and its code; the categories only say
 learns of `numbers greater than 5` in a list, it can use in a file, in a dictionary and in a class.
 """
 
-import ast
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -251,8 +250,3 @@ def listed(rng: random.Random, source: Source, kept: Condition | None, changed: 
 
 def _tag(changed: Formula | None, kept: Condition | None) -> str:
     return "_".join(part.tag for part in (changed, kept) if part)
-
-
-def tidy(expression: str) -> str:
-    """The expression without parentheses that it does not need."""
-    return ast.unparse(ast.parse(expression, mode="eval"))
