@@ -10,16 +10,17 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'].rstrip() }}{
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """Train on whole texts. Digits stay single (numbers compose), every byte has a token (nothing is unknown).
+    """Train on whole texts. Digits stay single (numbers compose; the first may carry the space before it), every byte has a
+    token (nothing is unknown).
 
     No token is added around a text: what is encoded is what is written. Pad, bos and eos are three different ids.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [pre_tokenizers.Split(Regex(r" ?\p{N}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
