@@ -8,6 +8,7 @@
     │   ├── OverBudget  not asked, for want of money
     │   └── NotServed   nothing listens there, or key or model is unknown  exit 2
     ├── SandboxError    the sandbox itself broke; never a verdict          exit 3
+    │   └── ToolchainMissing  a language's compiler is not here
     └── TrainingError   training stopped: collapse, NaN                    exit 3
 
 A failed gate exits with 1, a gate that cannot tell with 4. Every message says what happened, where, what to do next.
@@ -72,6 +73,10 @@ class OverBudget(EndpointError):
 
 class SandboxError(PotstillError):
     """The sandbox itself broke. Never a verdict, never a zero."""
+
+
+class ToolchainMissing(SandboxError):
+    """A compiler or interpreter is not on this machine: what needs it is skipped, and says so."""
 
 
 class TrainingError(PotstillError):

@@ -19,7 +19,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here comes from a hub
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # programs under test run beside the training threads
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that wait do so briefly: programs under test run beside them
 
 from evalkit.console import console, run_cli
 from evalkit.jobs.report import report

@@ -9,7 +9,6 @@ alike and are checked once.
 """
 
 import ast
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +63,17 @@ class _Task:
     id: str
     form: str
     arity: int | None
-    tests: tuple[ast.Module, ...]
-    entry_point: str
+    tests: tuple[str, ...]
+    """Its assertions, on a function called ASKED: the same for every row, so that they are read once."""
+
+
+ASKED = "potstill_asked"
+"""The name under which every row's function is asked."""
 
 
 def _prepare(task: Problem) -> _Task:
-    tests = tuple(ast.parse(test) for test in task.tests)
-    return _Task(task.id, normal_form(task.solution or ""), arity(task), tests, task.entry_point)
+    tests = tuple(rename(test, task.entry_point, ASKED) for test in task.tests)
+    return _Task(task.id, normal_form(task.solution or ""), arity(task), tests)
 
 
 def _check(
@@ -102,9 +105,15 @@ _WHOLE = (Outcome.PASSED, Outcome.WRONG, Outcome.SYNTAX_ERROR, Outcome.NO_ENTRY_
 
 def _probe(id: str, row: Problem, tasks: Sequence[_Task]) -> Job:
     """All assertions of these tasks, asked of the row's function."""
-    tests = tuple(rename(test, task.entry_point, row.entry_point) for task in tasks for test in task.tests)
-    job = Job.of(row, row.solution or "", id)
-    return job.model_copy(update={"tests": tests, "any_of": True, "limits": LIMITS, "reference": None})
+    return Job(
+        id=id,
+        program=f"{row.solution}\n{ASKED} = {row.entry_point}\n",
+        entry_point=ASKED,
+        tests=tuple(test for task in tasks for test in task.tests),
+        imports=row.imports,
+        any_of=True,
+        limits=LIMITS,
+    )
 
 
 def _solved(held: Sequence[int], tasks: Sequence[_Task]) -> str:
@@ -125,9 +134,9 @@ def arity(problem: Problem) -> int | None:
     return None
 
 
-def rename(test: ast.Module, old: str, new: str) -> str:
+def rename(test: str, old: str, new: str) -> str:
     """An assertion with its function called by another name."""
-    tree = copy.deepcopy(test)
+    tree = ast.parse(test)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == old:
             node.id = new

@@ -8,8 +8,10 @@ import ast
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
+
+from evalkit.sandbox.inside.codec import encode
 
 MAX_TEST = 200_000
 
@@ -22,6 +24,11 @@ class Call:
     args: list[Any]
     kwargs: dict[str, Any]
     holds: Callable[[Any], bool]
+
+    @cached_property
+    def sent(self) -> tuple[Any, Any]:
+        """Arguments as they cross: encoded once, however many programs are asked."""
+        return encode(self.args), encode(self.kwargs)
 
 
 @lru_cache(maxsize=4096)

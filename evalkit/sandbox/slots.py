@@ -13,7 +13,7 @@ from evalkit.errors import SandboxError
 from evalkit.records import Method, Outcome, Tier, Verdict
 from evalkit.sandbox.calls import Call, calls_of_check, recorded_calls
 from evalkit.sandbox.inside import wire
-from evalkit.sandbox.inside.codec import decode, encode
+from evalkit.sandbox.inside.codec import decode
 from evalkit.sandbox.jails import Ended, Jail
 from evalkit.sandbox.job import Job
 from evalkit.sandbox.preparation import prepared
@@ -60,7 +60,7 @@ class Slot:
         return verdict.model_copy(update={"wall": round(time.perf_counter() - start, 6)})
 
     def _by_calls(self, job: Job, calls: tuple[Call, ...], cpu: float) -> Verdict:
-        recorded = [(encode(call.args), encode(call.kwargs)) for call in calls]
+        recorded = [call.sent for call in calls]
         room = ANSWER_BYTES + 4 * sum(len(call.source) for call in calls)
         with ExitStack() as stack:
             ours, theirs = _pair(stack)

@@ -59,8 +59,12 @@ def _map_ids(proc: int, uid: int, gid: int) -> None:
         os.close(fd)
 
 
-def enter_namespaces() -> None:
-    """Leave the host's namespaces. The caller must fork: its child is PID 1. Raises OSError where that is forbidden."""
+def enter_namespaces(folders: list[str] | None = None, scratch_mib: int = SCRATCH_MIB, noexec: bool = True) -> None:
+    """Leave the host's namespaces. The caller must fork: its child is PID 1. Raises OSError where that is forbidden.
+
+    `folders` can be read inside (what an interpreter needs, where they are not given); `/tmp` can be written, and with
+    `noexec` nothing in it executed.
+    """
     uid, gid = os.getuid(), os.getgid()
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     if uid == 0:
@@ -68,7 +72,7 @@ def enter_namespaces() -> None:
     else:
         check(libc.unshare(NEWUSER | NEWNS), "unshare user namespace")
         _map_ids(proc, uid, gid)
-    _build_root()
+    _build_root(folders or runtime_folders(), scratch_mib, noexec)
     rest = NEWPID | NEWNET | NEWIPC | NEWUTS | NEWCGROUP
     if uid == 0:
         _drop_to_unused_uid()
@@ -95,10 +99,10 @@ def _restrict_mount(path: str, flags: int) -> None:
     check(libc.syscall(MOUNT_SETATTR, -100, path.encode(), 0x8000, ctypes.byref(attributes), 32), "mount_setattr")
 
 
-def _build_root() -> None:
-    """A tmpfs that holds read-only binds of the interpreter, four devices and a scratch folder, made the root."""
+def _build_root(read_only: list[str], scratch_mib: int, noexec: bool) -> None:
+    """A tmpfs that holds read-only binds of some folders, four devices and a scratch folder, made the root."""
     _mount(None, "/", None, RECURSIVE | PRIVATE)
-    folders = [(path, os.open(path, os.O_PATH)) for path in runtime_folders()]
+    folders = [(path, os.open(path, os.O_PATH)) for path in read_only]
     devices = [(path, os.open(path, os.O_PATH)) for path in DEVICES]
     root = "/tmp"  # any existing folder serves: only this mount namespace sees it
     _mount("jail", root, "tmpfs", NOSUID | NODEV, "size=256k,mode=755")
@@ -114,12 +118,12 @@ def _build_root() -> None:
         # Read-only: the node's times stay the host's; a device itself can be written all the same.
         _restrict_mount(root + path, RDONLY | NOSUID | NOEXEC)
         os.close(fd)
-    for name in ("lib", "lib64"):
+    for name in ("bin", "lib", "lib64"):
         if os.path.islink(f"/{name}"):
             os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
     os.makedirs(root + "/tmp")
-    options = f"size={SCRATCH_MIB}m,nr_inodes=2k,mode=1777"
-    _mount("scratch", root + "/tmp", "tmpfs", NOSUID | NODEV | NOEXEC, options)
+    options = f"size={scratch_mib}m,nr_inodes=2k,mode=1777"
+    _mount("scratch", root + "/tmp", "tmpfs", NOSUID | NODEV | (NOEXEC if noexec else 0), options)
     os.chdir(root)
     check(libc.syscall(PIVOT_ROOT, b".", b"."), "pivot_root")
     check(libc.umount2(b".", 2), "detach the old root")
@@ -129,24 +133,8 @@ def _build_root() -> None:
 
 def harden(scratch: str, memory: int, file_size: int, tier: str) -> None:
     """Limits, no capabilities, no new privileges, Landlock, the allow-list. Once per jail: children inherit it all."""
-    limits = (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, file_size),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_NPROC, 64),
-        (resource.RLIMIT_STACK, 8 << 20),
-        (resource.RLIMIT_MSGQUEUE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_SIGPENDING, 64),
-    )
-    for kind, wanted in limits:
-        hard = resource.getrlimit(kind)[1]
-        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (value, value))
-    check(libc.prctl(4, 0, 0, 0, 0), "not dumpable")
-    check(libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()), "drop capabilities")
-    check(libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
+    limit({"AS": memory, "FSIZE": file_size, "NOFILE": 64, "NPROC": 64, "STACK": 8 << 20})
+    give_up_privileges()
     if tier == "none":  # accepted by the caller; what the kernel does offer is taken all the same
         with contextlib.suppress(OSError):
             Filter(zygote_filter()).install(libc)
@@ -155,3 +143,19 @@ def harden(scratch: str, memory: int, file_size: int, tier: str) -> None:
     # Before version 3 Landlock lets files be truncated: too little where it is the only wall before them.
     landlock.restrict(libc, [*runtime_folders(), "/lib", "/lib64"], scratch, least=0 if own_files else 3)
     Filter(zygote_filter(own_files)).install(libc)
+
+
+def limit(wanted: dict[str, int]) -> None:
+    """Set resource limits by the end of their names; none is ever raised. Cores, queues, locked memory: none."""
+    for name, value in {**wanted, "CORE": 0, "MSGQUEUE": 0, "MEMLOCK": 0, "SIGPENDING": 64}.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def give_up_privileges() -> None:
+    """Not dumpable, no capabilities, no new privileges."""
+    check(libc.prctl(4, 0, 0, 0, 0), "not dumpable")
+    check(libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()), "drop capabilities")
+    check(libc.prctl(38, 1, 0, 0, 0), "no_new_privs")

@@ -15,9 +15,12 @@ def abi(libc: ctypes.CDLL) -> int:
     return max(0, int(libc.syscall(CREATE_RULESET, None, 0, 1)))
 
 
-def restrict(libc: ctypes.CDLL, read_only: Iterable[str], writable: str, least: int) -> None:
+def restrict(
+    libc: ctypes.CDLL, read_only: Iterable[str], writable: str, least: int, executable: bool = False
+) -> None:
     """From here on: read below `read_only`, read and write below `writable`, the null devices, nothing else; no TCP, no
-    signals and no abstract sockets to the outside where the kernel's version knows them. Raises OSError."""
+    signals and no abstract sockets to the outside where the kernel's version knows them. With `executable`, what can be
+    read can be executed. Raises OSError."""
     version = abi(libc)
     if not version and not least:
         return
@@ -27,11 +30,12 @@ def restrict(libc: ctypes.CDLL, read_only: Iterable[str], writable: str, least: 
     attributes = (ctypes.c_uint64 * 3)(handled, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = _check(libc.syscall(CREATE_RULESET, attributes, size, 0), "landlock_create_ruleset")
+    execute = EXECUTE if executable else 0
     for path in read_only:
-        _allow(libc, ruleset, path, READ_FILE | READ_DIR)
+        _allow(libc, ruleset, path, READ_FILE | READ_DIR | execute)
     for path, access in (("/dev/null", READ_FILE | WRITE_FILE), ("/dev/zero", READ_FILE), ("/dev/urandom", READ_FILE)):
         _allow(libc, ruleset, path, access)
-    _allow(libc, ruleset, writable, handled & ~EXECUTE & ~_MAKE_SPECIAL)
+    _allow(libc, ruleset, writable, handled & ~(EXECUTE ^ execute) & ~_MAKE_SPECIAL)
     _check(libc.syscall(RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
 

@@ -67,10 +67,12 @@ def answer_calls(job: Job, fds: list[int]) -> None:
     if failed is None and not callable(names.get(job["entry"])):
         failed = ["missing"]
     patience = job["probe"]
+    if patience:
+        signal.signal(signal.SIGVTALRM, too_slow)
     for args, kwargs in job["calls"] if failed is None else ():
         try:
             if patience:
-                hurry(patience)
+                signal.setitimer(signal.ITIMER_VIRTUAL, patience)
             answers.append(["ok", encode(names[job["entry"]](*decode(args), **decode(kwargs)))])
         except NotData as error:
             answers.append(["object", str(error)])
@@ -92,14 +94,8 @@ class Slow(BaseException):
     """A call of a probe that used up its time. What swallows it meets the limit of the whole program."""
 
 
-def hurry(seconds: float) -> None:
-    """Break off what runs now after so many seconds of CPU time."""
-
-    def stop(*_: object) -> None:
-        raise Slow
-
-    signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+def too_slow(*_: object) -> None:
+    raise Slow
 
 
 def serve_candidate(job: Job, fds: list[int]) -> None:

@@ -21,6 +21,8 @@ OWN_PID = 0x7FFFFFF0
 """Stands in an assembled filter for the pid of the process that installs it."""
 
 CLONE_THREAD = 0x10000
+NEW_NAMESPACES = 0x7E020080
+"""CLONE_NEW* flags: mount, cgroup, UTS, IPC, user, PID, network, time."""
 _HEAD: list[Instruction] = [
     (LOAD, 0, 0, 4),
     (EQUAL, 1, 0, sys_.AUDIT_ARCH_X86_64),
@@ -65,14 +67,15 @@ ZYGOTE_NEEDS = (sys_.CLONE, sys_.KILL, sys_.TGKILL, sys_.PRCTL, sys_.PIDFD_OPEN)
 """What PID 1 of a jail may do beyond a program: fork, kill what is left, watch."""
 
 
-def zygote_filter(own_files: bool = True) -> list[Instruction]:
-    """The allow-list. Without `own_files` (no mount namespace) file times are refused, too: Landlock cannot."""
+def zygote_filter(own_files: bool = True, extra: tuple[int, ...] = ()) -> list[Instruction]:
+    """The allow-list, and `extra` calls. Without `own_files` (no mount namespace) file times are refused, too: Landlock
+    cannot."""
     program = list(_HEAD)
     for number, block in _CHECKED.items():
         if number not in ZYGOTE_NEEDS:
             program += [(EQUAL, 0, len(block), number), *block]
     withheld = set() if own_files else {sys_.UTIMENSAT}
-    allowed = sorted({*sys_.ALLOWED_X86_64.values(), *ZYGOTE_NEEDS} - withheld)
+    allowed = sorted({*sys_.ALLOWED_X86_64.values(), *ZYGOTE_NEEDS, *extra} - withheld)
     refused = sorted({*sys_.REFUSED_X86_64, *withheld} - set(allowed))
     program += [(EQUAL, len(allowed) - i, 0, number) for i, number in enumerate(allowed)]
     program += [(JUMP, 0, 0, 1), (RETURN, 0, 0, ALLOW)]
@@ -87,6 +90,25 @@ def child_filter() -> list[Instruction]:
         block = _CHECKED.get(number, [(RETURN, 0, 0, EPERM)])
         program += [(EQUAL, 0, len(block), number), *block]
     return [*program, (RETURN, 0, 0, ALLOW)]
+
+
+def workshop_filter() -> list[Instruction]:
+    """For compilers: everything but what reaches beyond them. They start processes, but in no new namespace; they open
+    no socket, signal nobody, trace nobody, mount nothing."""
+    program = list(_HEAD)
+    clone: list[Instruction] = [
+        (LOAD, 0, 0, 16),
+        (ANY_BIT, 0, 1, NEW_NAMESPACES),
+        (RETURN, 0, 0, EPERM),
+        (RETURN, 0, 0, ALLOW),
+    ]
+    program += [(EQUAL, 0, len(clone), sys_.CLONE), *clone]
+    for number in (sys_.PRLIMIT64, sys_.SOCKETPAIR, sys_.FCNTL):
+        program += [(EQUAL, 0, len(_CHECKED[number]), number), *_CHECKED[number]]
+    refused = sorted({*sys_.REFUSED_X86_64, sys_.KILL, sys_.TGKILL, sys_.PIDFD_OPEN} - set(sys_.COMPILERS_NEED))
+    program += [(EQUAL, 0, 1, sys_.CLONE3), (RETURN, 0, 0, ENOSYS)]
+    program += [(EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]
+    return [*program, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, EPERM)]
 
 
 class _SockFprog(ctypes.Structure):

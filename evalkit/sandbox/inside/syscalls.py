@@ -36,3 +36,6 @@ AUDIT_ARCH_X86_64 = 0xC000003E
 X32_BIT = 0x40000000
 CLONE, KILL, TGKILL, PRCTL, PIDFD_OPEN = 56, 62, 234, 157, 434
 IOCTL, PRLIMIT64, SOCKETPAIR, FCNTL, UTIMENSAT = 16, 302, 53, 72, 280
+CLONE3, EXECVE = 435, 59
+COMPILERS_NEED = (57, 58, EXECVE, 90, 91)
+"""fork, vfork, execve, chmod, fchmod: refused to programs, allowed to compilers."""
