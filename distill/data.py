@@ -63,18 +63,21 @@ def fingerprint(path: str | Path) -> str:
 
 
 def choose(rows: Sequence[Row], part: DataPart) -> list[Row]:
-    """Rows of the categories that the recipe names, that have a solution; at most `limit`. Raises DataError if none."""
-    wanted = [
-        row
-        for row in rows
-        if row.problem.solution is not None
-        and (part.categories is None or row.problem.category in part.categories)
-        and row.problem.category not in part.exclude_categories
-    ]
+    """Rows of the categories that the recipe names, that have a solution, at most `limit`; and after them, drawn evenly
+    from all others, those of the rehearsal. Raises DataError if none is chosen."""
+    solved = [row for row in rows if row.problem.solution is not None]
+    wanted = [row for row in solved if _named(row, part)][: part.limit]
     if not wanted:
         found = sorted({row.problem.category or "none" for row in rows})
         raise DataError("no row is left to train on", where=part.folder, fix=f"categories in it: {', '.join(found)}")
-    return wanted[: part.limit]
+    others = [row for row in solved if not _named(row, part)] if part.rehearsal else []
+    count = min(len(others), round(len(wanted) * part.rehearsal / (1 - part.rehearsal)))
+    return wanted + [others[i * len(others) // count] for i in range(count)]
+
+
+def _named(row: Row, part: DataPart) -> bool:
+    category = row.problem.category
+    return (part.categories is None or category in part.categories) and category not in part.exclude_categories
 
 
 def encode(row: Row, tokenizer: Any, prompting: Prompting, prompt_weight: float = 0.0) -> Tokens:

@@ -64,9 +64,8 @@ def muon(
     tables = [p for p in trained if p.ndim == 2 and id(p) in outer]
     rest = [p for p in trained if p.ndim != 2]
     groups: list[dict[str, Any]] = [{"params": tables}, {"params": rest, "weight_decay": 0.0}]
-    return Together(
-        [
-            Muon(matrices, lr=matrix_rate, weight_decay=weight_decay),
-            AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=betas, weight_decay=weight_decay),
-        ]
-    )
+    groups = [group for group in groups if group["params"]]
+    parts: list[Optimizer] = [Muon(matrices, lr=matrix_rate, weight_decay=weight_decay)]
+    if groups:  # adapters have matrices only
+        parts.append(AdamW(groups, lr=learning_rate, betas=betas, weight_decay=weight_decay))
+    return Together(parts)

@@ -57,8 +57,11 @@ class DataPart(Recipe):
     categories: list[str] | None = None
     """Only these categories (all where null)."""
     exclude_categories: list[str] = Field(default_factory=list)
+    rehearsal: float = Field(0.0, ge=0, lt=1)
+    """Share of the rows drawn from the categories that the filter above leaves out: what a model knows already and
+    would forget while it learns the rest."""
     limit: int | None = Field(None, ge=1)
-    """Only the first rows that pass the filter above."""
+    """Only the first rows of the chosen categories."""
     max_length: int = Field(256, ge=8)
     """Longest prompt + completion + end-of-text in tokens; longer rows are left out and counted, never cut."""
     prompt_weight: float = Field(0.0, ge=0, le=1)

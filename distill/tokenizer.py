@@ -10,8 +10,8 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'].rstrip() }}{
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """Train on whole texts. Digits stay single (numbers compose; the first may carry the space before it), every byte has a
-    token (nothing is unknown).
+    """Train on whole texts. Digits stay single (numbers compose; a first one may carry the space before it), every byte
+    has a token (nothing is unknown).
 
     No token is added around a text: what is encoded is what is written. Pad, bos and eos are three different ids.
     """

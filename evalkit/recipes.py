@@ -1,6 +1,7 @@
 """Recipes: strict YAML files, one per job. An unknown key is refused and the nearest known key is named."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -51,7 +52,10 @@ def parse_recipe(cls: type[R], data: Any, overrides: Sequence[str] = (), *, wher
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a mapping that has the same key twice, where YAML would silently keep the last."""
+    """SafeLoader that refuses a mapping that has the same key twice, where YAML would silently keep the last.
+
+    And that reads 1e-4 as a number, as everybody but YAML 1.1 does.
+    """
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -62,6 +66,9 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 

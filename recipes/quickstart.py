@@ -91,7 +91,7 @@ def measure(name: str, source: dict[str, str]) -> dict[str, Any]:
         ("heldout", "heldout", str(RUNS / "data/heldout.jsonl")),
         ("mini", "mini-humaneval", None),
     ):
-        recipe = RunRecipe(suite=suite, file=file, max_new_tokens=160, **source)
+        recipe = RunRecipe(suite=suite, file=file, max_new_tokens=110, **source)
         row[key] = evaluate(recipe, RUNS / "evaluations" / f"{name.lower()}-{key}")
     row["parameters"] = parameters(source.get("model"))
     return row

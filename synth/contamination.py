@@ -3,7 +3,7 @@
 Two methods. `ast`: the row's normalised solution equals the task's; one-expression bodies such as `return a + b` count
 like any other, so the simplest programs are lost to training where a suite asks for them. `behaviour`: the row passes
 all of the task's tests; it is asked for its answers to all assertions of all tasks with as many arguments, in one
-execution, and a call that takes more than 50 ms of CPU time counts as not answered. A row that gets lost in one of them
+execution, and a call that takes more than 20 ms of CPU time counts as not answered. A row that gets lost in one of them
 all the same is asked for each task apart. One that reads fixtures solves none. Rows of one normalised solution behave
 alike and are checked once.
 """

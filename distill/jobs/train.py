@@ -154,7 +154,9 @@ def _validation(recipe: TrainRecipe) -> list[Any]:
 
     if recipe.eval.samples == 0:
         return []
-    rows = choose(read_rows(recipe.data.folder, "validation"), recipe.data.model_copy(update={"limit": None}))
+    rows = choose(
+        read_rows(recipe.data.folder, "validation"), recipe.data.model_copy(update={"limit": None, "rehearsal": 0.0})
+    )
     return [row.problem for row in rows[: recipe.eval.samples]]
 
 

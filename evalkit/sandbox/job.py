@@ -33,7 +33,7 @@ class Job(Record):
     any_of: bool = False
     """A probe, not a test: all recorded calls run, whatever came before, and the verdict says which assertions held;
     `passed` means at least one. Used to look for what a program might solve."""
-    patience: float = Field(0.05, gt=0)
+    patience: float = Field(0.02, gt=0)
     """Seconds of CPU time for each call of a probe; one that needs more counts as not answered."""
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """Languages beside Python: how each is checked, built and run, where its tools are, and what happens without them.
 
-A check compiles only. A test run is `inline`: program and test share one process, so its verdict is weak. It passes where
-the whole test ran to its end (a line that is handed in only then comes out again) and everything exited with success.
+A check compiles only. A test run is `inline`: program and test share one process, so its verdict is weak. It passes
+where the whole test ran to its end (a line that waits on standard input comes out again) and the exit was a success.
 """
 
 import functools
@@ -74,7 +74,9 @@ SYSTEM = ("/usr/bin", "/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/include", 
 
 def _system(*more: str) -> tuple[str, ...]:
     folders = {os.path.realpath(path) for path in (*SYSTEM, *more) if os.path.isdir(path)}
-    return tuple(sorted(path for path in folders if not any(path.startswith(other + "/") for other in folders - {path})))
+    return tuple(
+        sorted(path for path in folders if not any(path.startswith(other + "/") for other in folders - {path}))
+    )
 
 
 def _which(name: str, *alternatives: str) -> str:
@@ -93,7 +95,9 @@ def _find_rust() -> Tools:
     if asked.returncode:
         raise ToolchainMissing(f"rustc does not answer: {asked.stderr.strip()[:200]}", where=proxy)
     root = asked.stdout.strip()
-    return Tools({"rustc": f"{root}/bin/rustc", "cc": _which("cc", "gcc")}, _system(root), {"LD_LIBRARY_PATH": f"{root}/lib"})
+    return Tools(
+        {"rustc": f"{root}/bin/rustc", "cc": _which("cc", "gcc")}, _system(root), {"LD_LIBRARY_PATH": f"{root}/lib"}
+    )
 
 
 def _find_c() -> Tools:
@@ -116,7 +120,9 @@ def _rust_diagnostics(ran: Ran) -> list[Diagnostic]:
             said = json.loads(line)
         except ValueError:
             continue
-        if said.get("level") not in ("error", "warning") or re.match(r"aborting due|\d+ warnings? emitted", said["message"]):
+        if said.get("level") not in ("error", "warning") or re.match(
+            r"aborting due|\d+ warnings? emitted", said["message"]
+        ):
             continue
         where = next((span["line_start"] for span in said.get("spans", []) if span.get("is_primary")), None)
         code = (said.get("code") or {}).get("code", "")
@@ -220,7 +226,7 @@ COMPILE_CPU, COMPILE_WALL, RUN_CPU, RUN_WALL = 30.0, 90.0, 5.0, 20.0
 class Compiler:
     """Checks and judges programs of one language, one at a time. A context manager.
 
-    Raises ToolchainMissing where the language's tools are not here, ConfigError-like KeyError for no such language.
+    Raises ToolchainMissing where the language's tools are not here, KeyError where there is no such language.
     """
 
     def __init__(self, language: str, tier: Tier | None = None) -> None:
@@ -253,9 +259,19 @@ class Compiler:
             errors = [each for each in self.language.read(built) if each.error]
             first = errors[0] if errors else None
             outcome = Outcome.CPU_TIMEOUT if _stopped(built) else Outcome.SYNTAX_ERROR
-            return self._verdict(outcome, built, exception=first.code if first else None, detail=first.message if first else built.stderr[:300])  # fmt: skip
+            detail = first.message if first else built.stderr[:300]
+            return self._verdict(outcome, built, exception=first.code if first else None, detail=detail)
         files = {} if command else {self.source: source}
-        ran = self.workshop.run(self.language.run(self.tools), files=files, env=self.tools.env, stdin=proof + "\n", cpu=RUN_CPU, wall=RUN_WALL, strict=True, wipe=not command)  # fmt: skip
+        ran = self.workshop.run(
+            self.language.run(self.tools),
+            files=files,
+            env=self.tools.env,
+            stdin=proof + "\n",
+            cpu=RUN_CPU,
+            wall=RUN_WALL,
+            strict=True,
+            wipe=not command,
+        )
         if ran.code == 0 and proof in ran.stdout:
             return self._verdict(Outcome.PASSED, ran)
         if ran.code is None:
@@ -270,10 +286,20 @@ class Compiler:
         return self._verdict(Outcome.SIGNAL if ran.code < 0 else Outcome.WRONG, ran, detail=said)
 
     def _compile(self, command: list[str], source: str) -> Ran:
-        return self.workshop.run(command, files={self.source: source}, env=self.tools.env, cpu=COMPILE_CPU, wall=COMPILE_WALL, wipe=True)
+        return self.workshop.run(
+            command, files={self.source: source}, env=self.tools.env, cpu=COMPILE_CPU, wall=COMPILE_WALL, wipe=True
+        )
 
     def _verdict(self, outcome: Outcome, ran: Ran, *, exception: str | None = None, detail: str = "") -> Verdict:
-        return Verdict(outcome=outcome, method=Method.INLINE, tier=self.workshop.tier, exception=exception, detail=detail, cpu=ran.cpu, peak_memory=ran.peak)  # fmt: skip
+        return Verdict(
+            outcome=outcome,
+            method=Method.INLINE,
+            tier=self.workshop.tier,
+            exception=exception,
+            detail=detail,
+            cpu=ran.cpu,
+            peak_memory=ran.peak,
+        )
 
 
 def _stopped(ran: Ran) -> bool:

@@ -45,7 +45,8 @@ class Workshop:
 
     def __enter__(self) -> "Workshop":
         failures = []
-        for self.tier in self.tiers:
+        for tier in self.tiers:
+            self.tier = tier
             try:
                 self._start()
                 return self
@@ -62,15 +63,16 @@ class Workshop:
     def _start(self) -> None:
         self.scratch = tempfile.mkdtemp(prefix="potstill-") if self.tier is not Tier.NAMESPACES else "-"
         self.control, theirs = socket.socketpair()
+        python = os.path.realpath(sys.executable)
         arguments = [str(theirs.fileno()), str(self.tier), self.scratch, json.dumps(self.folders)]
         self.process = subprocess.Popen(
-            [os.path.realpath(sys.executable), "-s", "-P", "-S", "-B", "-c", _START, str(Path(__file__).parent), *arguments],
+            [python, "-s", "-P", "-S", "-B", "-c", _START, str(Path(__file__).parent), *arguments],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
-        )  # fmt: skip
+        )
         theirs.close()
         if (failed := self._receive()["failed"]) is not None:
             raise SandboxError(f"the {self.tier} workshop did not start: {failed}", where="sandbox")
@@ -92,7 +94,18 @@ class Workshop:
 
         `strict` is for what was built: no processes but threads, and nothing of what compilers may do beyond programs.
         """
-        command = {"argv": [*argv], "env": dict(env or {}), "files": dict(files or {}), "stdin": stdin, "cpu": cpu, "wall": wall, "memory": memory, "output": OUTPUT, "strict": strict, "wipe": wipe}  # fmt: skip
+        command = {
+            "argv": [*argv],
+            "env": dict(env or {}),
+            "files": dict(files or {}),
+            "stdin": stdin,
+            "cpu": cpu,
+            "wall": wall,
+            "memory": memory,
+            "output": OUTPUT,
+            "strict": strict,
+            "wipe": wipe,
+        }
         try:
             wire.send(self.control.fileno(), command)
         except (OSError, MemoryError) as error:

@@ -76,3 +76,12 @@ def test_fingerprint_follows_content(tmp_path: Path):
     before = fingerprint(tmp_path)
     (tmp_path / "a").write_text("2")
     assert fingerprint(tmp_path) != before
+
+
+def test_rehearsal_is_a_share_of_the_other_categories(toy_dataset: Path):
+    rows = read_rows(toy_dataset, "train")
+    chosen = choose(rows, DataPart(folder="x", categories=["lists"], limit=12, rehearsal=0.25))
+    assert [r.problem.category for r in chosen].count("lists") == 12
+    assert [r.problem.category for r in chosen].count("arithmetic") == 4
+    assert len({r.problem.id for r in chosen}) == 16
+    assert chosen == choose(rows, DataPart(folder="x", categories=["lists"], limit=12, rehearsal=0.25))

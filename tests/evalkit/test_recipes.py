@@ -62,3 +62,13 @@ def test_refuses_bad_overrides(override: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load_recipe(Outer, tmp_path / "none.yaml")
+
+
+class Loose(Recipe):
+    anything: dict[str, object]
+
+
+@pytest.mark.parametrize("written", ["8e-3", "8E-3", "+8e-3", "0.8e-2", "8.e-3"])
+def test_a_number_with_an_exponent_is_a_number(written: str) -> None:
+    made = parse_recipe(Loose, {"anything": {}}, [f"anything={{rate: {written}}}"])
+    assert made.anything["rate"] == pytest.approx(8e-3)

@@ -15,9 +15,7 @@ def abi(libc: ctypes.CDLL) -> int:
     return max(0, int(libc.syscall(CREATE_RULESET, None, 0, 1)))
 
 
-def restrict(
-    libc: ctypes.CDLL, read_only: Iterable[str], writable: str, least: int, executable: bool = False
-) -> None:
+def restrict(libc: ctypes.CDLL, read_only: Iterable[str], writable: str, least: int, executable: bool = False) -> None:
     """From here on: read below `read_only`, read and write below `writable`, the null devices, nothing else; no TCP, no
     signals and no abstract sockets to the outside where the kernel's version knows them. With `executable`, what can be
     read can be executed. Raises OSError."""

@@ -5,8 +5,8 @@ others, no privileges. A built program (`strict`) gets what any program under te
 but threads, its own limits. One command at a time; afterwards all that it left is killed and the folder is wiped when
 the driver says so.
 
-Frames from the driver: {argv, env, files, stdin, cpu, wall, memory, output, strict, wipe}. Answer: {why, status, stdout,
-stderr, cpu, peak}.
+Frames from the driver: {argv, env, files, stdin, cpu, wall, memory, output, strict, wipe}. Answer: {why, status,
+stdout, stderr, cpu, peak}.
 """
 
 import contextlib
