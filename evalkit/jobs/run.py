@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from evalkit.console import progress
+from evalkit.console import Tick, progress
 from evalkit.endpoint import Endpoint
 from evalkit.errors import ModelError, NotServed, SandboxError
 from evalkit.evaluation import Row, answer, summarise
@@ -141,6 +141,15 @@ def _other(recipe: RunRecipe, out: Path) -> Model:
     )
 
 
+def _adding(tick: Tick, before: int) -> Tick:
+    """A tick whose passes come on top of those before."""
+
+    def total(done: int = 1, **facts: Any) -> None:
+        tick(done, passed=before + facts["passed"])
+
+    return total
+
+
 def _ask(
     recipe: RunRecipe,
     problems: Sequence[Problem],
@@ -158,8 +167,8 @@ def _ask(
     if not waiting:
         return fresh
     sandbox = stack.enter_context(Sandbox())
-    tick = stack.enter_context(progress(len(waiting) * recipe.n, f"{recipe.suite}, {model.name}"))
-    step = max(1, BATCH // recipe.n)
+    tick = stack.enter_context(progress(len(waiting) * recipe.n, f"{recipe.suite}, {model_name(recipe)}"))
+    step, passed = max(1, BATCH // recipe.n), 0
     for start in range(0, len(waiting), step):
         rows = answer(
             waiting[start : start + step],
@@ -170,8 +179,9 @@ def _ask(
             temperature=recipe.temperature,
             max_new_tokens=recipe.max_new_tokens,
             seed=recipe.seed,
-            on_progress=tick,
+            on_progress=_adding(tick, passed),
         )
+        passed += sum(row.passed for row in rows)
         append_jsonl(file, rows)
         for row in rows:
             fresh[row.problem_id].append(row)

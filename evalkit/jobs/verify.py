@@ -6,8 +6,9 @@ from typing import Any
 
 from evalkit.console import progress
 from evalkit.errors import SandboxError
-from evalkit.records import Problem, Verdict
+from evalkit.records import Language, Problem, Verdict
 from evalkit.sandbox import Job, Sandbox
+from evalkit.sandbox.languages import LANGUAGES
 from evalkit.suites import load_suite
 
 
@@ -54,9 +55,10 @@ def verify_problems(problems: Sequence[Problem], label: str) -> dict[str, Any]:
 def _jobs(problems: Sequence[Problem]) -> Iterator[Job]:
     for problem in problems:
         yield Job.of(problem, problem.solution or "", f"{problem.id}#solution")
-        yield Job.of(problem, f"{problem.prompt.rstrip()}\n    pass\n", f"{problem.id}#stub")
+        body = "    pass\n" if problem.language is Language.PYTHON else LANGUAGES[problem.language].stub
+        yield Job.of(problem, f"{problem.prompt.rstrip()}\n{body}", f"{problem.id}#stub")
 
 
 def _why(verdict: Verdict) -> str:
-    reason = verdict.failed_assertion or verdict.exception or verdict.detail
+    reason = verdict.failed_assertion or ": ".join(said for said in (verdict.exception, verdict.detail) if said)
     return f"the solution is judged {verdict.outcome}" + (f": {reason[:200]}" if reason else "")

@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from evalkit.records import Problem, Record
+from evalkit.records import Language, Problem, Record
 
 MAX_FIXTURES = 4 << 20
 
@@ -17,13 +17,15 @@ class Limits(Record):
 
 
 class Job(Record):
-    """One program and its tests. Exactly one of `tests` and `test_program` is given."""
+    """One program and its tests. Exactly one of `tests` and `test_program` is given; in a language other than Python
+    neither is needed, and then the program is only compiled."""
 
     id: str
     program: str
     entry_point: str
     tests: tuple[str, ...] = ()
     test_program: str | None = None
+    language: Language = Language.PYTHON
     imports: str = ""
     """Trusted source that the tests may use: imports, and the helpers that a prompt brings."""
     files: dict[str, str] = Field(default_factory=dict)
@@ -38,6 +40,8 @@ class Job(Record):
 
     @model_validator(mode="after")
     def _whole(self) -> "Job":
+        if self.language is not Language.PYTHON and not self.tests and self.test_program is None:
+            return self
         if bool(self.tests) == (self.test_program is not None):
             raise ValueError("exactly one of `tests` and `test_program` is needed")
         for name in self.files:
@@ -56,6 +60,7 @@ class Job(Record):
             entry_point=problem.entry_point,
             tests=problem.tests,
             test_program=problem.test_program,
+            language=problem.language,
             imports=problem.imports,
             files=problem.files,
             reference=problem.solution,

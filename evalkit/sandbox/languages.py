@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from evalkit.errors import ToolchainMissing
+from evalkit.errors import ConfigError, ToolchainMissing
 from evalkit.records import Method, Outcome, Record, Tier, Verdict
+from evalkit.sandbox.job import Job
 from evalkit.sandbox.workshop import Ran, Workshop
 
 
@@ -65,6 +66,8 @@ class Language:
     build: Callable[[Tools], list[str] | None]
     """None where nothing is built."""
     run: Callable[[Tools], list[str]]
+    stub: str
+    """A body that compiles and does nothing, behind a function's head."""
     compose: Callable[[str, str], str]
     """Program and test as one source that hands out what it finds on standard input at its very end."""
 
@@ -192,6 +195,7 @@ LANGUAGES = {
         read=_rust_diagnostics,
         build=lambda t: _rustc(t, "--test", "-C", "debuginfo=0", "-A", "warnings", "--error-format=json", "-o", "main"),
         run=lambda t: ["./main", "--test-threads=1", "--nocapture"],
+        stub="    todo!()\n}\n",
         compose=lambda program, test: f"{program}\n{test}\n{_RUST_END}",
     ),
     "c": Language(
@@ -200,6 +204,7 @@ LANGUAGES = {
         read=_gcc_diagnostics,
         build=lambda t: _gcc(t, "-std=c17", "main.c", "-o", "main", "-lm"),
         run=lambda t: ["./main"],
+        stub="    __builtin_trap();\n}\n",
         compose=_compose_c,
     ),
     "cpp": Language(
@@ -208,6 +213,7 @@ LANGUAGES = {
         read=_gcc_diagnostics,
         build=lambda t: _gcc(t, "-std=c++20", "main.cpp", "-o", "main"),
         run=lambda t: ["./main"],
+        stub="    __builtin_trap();\n}\n",
         compose=_compose_c,
     ),
     "javascript": Language(
@@ -216,6 +222,7 @@ LANGUAGES = {
         read=_node_diagnostics,
         build=lambda t: None,
         run=lambda t: [t.paths["node"], "--max-old-space-size=512", "main.js"],
+        stub="}\n",
         compose=_compose_js,
     ),
 }  # fmt: skip
@@ -226,10 +233,14 @@ COMPILE_CPU, COMPILE_WALL, RUN_CPU, RUN_WALL = 30.0, 90.0, 5.0, 20.0
 class Compiler:
     """Checks and judges programs of one language, one at a time. A context manager.
 
-    Raises ToolchainMissing where the language's tools are not here, KeyError where there is no such language.
+    Raises ToolchainMissing where the language's tools are not here, ConfigError where there is no such language.
     """
 
     def __init__(self, language: str, tier: Tier | None = None) -> None:
+        if language not in LANGUAGES:
+            raise ConfigError(
+                f"no language {language!r}", where="language", fix=f"one of python, {', '.join(LANGUAGES)}"
+            )
         self.language = LANGUAGES[language]
         self.tools = self.language.find()
         self.workshop = Workshop(self.tools.folders, tier)
@@ -242,6 +253,9 @@ class Compiler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.workshop.close()
 
     def check(self, program: str) -> Checked:
@@ -249,6 +263,17 @@ class Compiler:
         ran = self._compile(self.language.check(self.tools), program)
         found = tuple(self.language.read(ran))
         return Checked(ok=ran.code == 0, diagnostics=found, cpu=ran.cpu, stopped=_stopped(ran))
+
+    def verdict(self, job: Job) -> Verdict:
+        """What a job asks for: its test, or, where it has none, only that it compiles."""
+        test = job.test_program if job.test_program is not None else "\n".join(job.tests)
+        if test:
+            return self.judge(job.program, test)
+        ran = self._compile(self.language.check(self.tools), job.program)
+        errors = [each for each in self.language.read(ran) if each.error]
+        outcome = Outcome.PASSED if ran.code == 0 else Outcome.CPU_TIMEOUT if _stopped(ran) else Outcome.SYNTAX_ERROR
+        found = self._verdict(outcome, ran, exception=errors[0].code if errors else None)
+        return found.model_copy(update={"method": Method.COMPILE, "detail": errors[0].message if errors else ""})
 
     def judge(self, program: str, test: str) -> Verdict:
         """Build program and test together and run them. Never `passed` for an exit status alone."""

@@ -4,14 +4,15 @@ import os
 import queue
 import sys
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from evalkit.errors import SandboxError
-from evalkit.records import Outcome, Tier, Verdict, digest
+from evalkit.records import Language, Outcome, Tier, Verdict, digest
 from evalkit.sandbox.job import Job
+from evalkit.sandbox.languages import Compiler
 from evalkit.sandbox.probes import probe
 from evalkit.sandbox.slots import Slot
 
@@ -49,7 +50,8 @@ class Sandbox:
         # Jails end with the thread that started them, so these threads live as long as the sandbox.
         self._threads = ThreadPoolExecutor(self.slots, thread_name_prefix="sandbox")
         self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
-        self._open: list[Slot] = []
+        self._open: list[Slot | Compiler] = []
+        self._compilers: dict[str, queue.SimpleQueue[Compiler]] = defaultdict(queue.SimpleQueue)
         self._one_alone = threading.Lock()
         try:
             first = self._threads.submit(self._first_slot).result()
@@ -136,6 +138,8 @@ class Sandbox:
         return slot
 
     def _judge(self, job: Job) -> Verdict:
+        if job.language is not Language.PYTHON:
+            return self._compiled(job)
         cpu = self._cpu_limit(job)
         verdict = self._attempt(job, cpu)
         if verdict.outcome is Outcome.WALL_TIMEOUT:  # a busy machine is no verdict on the program
@@ -143,6 +147,27 @@ class Sandbox:
         if verdict.passed and not job.any_of:
             self._reference_cpu.setdefault(_reference_key(job, job.program), verdict.cpu)
         return verdict
+
+    def _compiled(self, job: Job) -> Verdict:
+        """Judge in a workshop of the job's language; where that breaks, once more in a new one."""
+        free = self._compilers[job.language]
+        for last in (False, True):
+            try:
+                compiler = free.get_nowait()
+            except queue.Empty:
+                compiler = Compiler(job.language, self._asked).__enter__()
+                self._open.append(compiler)
+            try:
+                verdict = compiler.verdict(job)
+            except SandboxError:
+                self._open.remove(compiler)
+                compiler.close()
+                if last:
+                    raise
+            else:
+                free.put(compiler)
+                return verdict
+        raise AssertionError("unreachable")
 
     def _alone(self, job: Job, cpu: float) -> Verdict:
         """Judge while all other slots rest."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from evalkit.errors import ConfigError, DataError
 from evalkit.records import Problem
 from evalkit.suites.humaneval import read_humaneval
+from evalkit.suites.humaneval_rust import read_humaneval_rust
 from evalkit.suites.mbpp import MBPP_TEST, read_mbpp
 from evalkit.suites.problems import read_problems
 
@@ -79,6 +80,12 @@ SUITES: dict[str, Suite] = {
     ),
     "humaneval": Suite(
         "HumanEval, 164 Python tasks", read_humaneval, "HumanEval.jsonl.gz", origin="github.com/openai/human-eval"
+    ),
+    "humaneval-rust": Suite(
+        "HumanEval-X, 164 Rust tasks, tests beside the solution (weak verdicts)",
+        read_humaneval_rust,
+        "humaneval_rust.jsonl.gz",
+        origin="huggingface.co/datasets/zai-org/humaneval-x",
     ),
     "mbpp": Suite(
         "MBPP, all 974 Python tasks, assertions shown in the docstring",
