@@ -91,6 +91,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, teacher_url: str) -> Path:
         "student: {layers: 1, hidden: 16, heads: 2}\neval: {samples: 2, max_new_tokens: 8}\n"
         "training: {max_steps: 300, per_device_train_batch_size: 2}\n"
     )
+    program = {"id": "1", "language": "c", "program": "int one(void) { return 1; }", "entry_point": "one"}
+    (folder / "programs.jsonl").write_text(json.dumps(program) + "\n")
     with gzip.open(folder / "HumanEval.jsonl.gz", "wt") as file:
         file.write(json.dumps(HUMANEVAL) + "\n")
     execute("synth generate data.yaml", folder)

@@ -60,8 +60,10 @@ _RULES = ("result", "total", "answer", "report", "change", "check")
 
 def _holder(rng: random.Random) -> ClassDraft:
     name, what = pick(rng, ("Box", "Cell", "Holder")), pick(rng, ("value", "size", "amount"))
-    (one, two), (first, second) = rng.sample(_RULES, 2), (formula(rng), formula(rng))
-    doc = f"Holds a {what}. {one}() returns {first.one.format(of=f'the {what}')}; {two}() returns {second.one.format(of=f'the {what}')}."
+    (one, two), first, second = rng.sample(_RULES, 2), formula(rng), formula(rng)
+    while second.code == first.code:
+        second = formula(rng)
+    doc = f"Holds {'an' if what[0] == 'a' else 'a'} {what}. {one}() returns {first.one.format(of=f'the {what}')}; {two}() returns {second.one.format(of=f'the {what}')}."
     methods = (
         *_init(f", {what}", f"self.{what} = {what}"),
         *_method(f"{one}(self)", f"return {first.of(f'self.{what}')}"),

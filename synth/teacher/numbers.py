@@ -6,7 +6,9 @@ from evalkit.records import Level
 from synth.teacher.parts import (
     INT_NAMES,
     PAIR_NAMES,
+    Condition,
     Draft,
+    Formula,
     Param,
     Source,
     an_int,
@@ -69,10 +71,11 @@ _GROWING = (
 def loops(rng: random.Random, level: Level) -> Draft:
     """Explicit loops over a range or over digits: some kept, or changed, or both."""
     n = pick(rng, INT_NAMES)
-    kept = (
-        condition(rng, natural=True) if level is Level.HARD or (level is Level.MEDIUM or rng.random() < 0.5) else None
-    )
-    changed = formula(rng, natural=True) if level is Level.HARD or kept is None else None
+    kept: Condition | None = condition(rng, natural=True)
+    changed: Formula | None = formula(rng, natural=True)
+    if level is not Level.HARD:
+        which = rng.randrange(2 if level is Level.MEDIUM else 3)
+        kept, changed = (kept if which == 0 else None), (changed if which == 1 else None)
     digits = rng.random() < 0.4
     param = Param(n, "int", an_int(0, 99999) if digits else an_int(0, 12))
     low = rng.choice((1, 1, 1, 0, 2))
@@ -80,7 +83,7 @@ def loops(rng: random.Random, level: Level) -> Draft:
     last = (f"    {n} = {n} // 10",) if digits else ()
     things, where = ("digits", f"of {n}") if digits else ("numbers", f"from {low} to {n}")
     said = kept.things.format(things=things) if kept else things
-    tag = "_".join(part.tag for part in (changed, kept) if part)
+    tag = "_".join(part.tag for part in (changed, kept) if part) or "all"
     guard = (f"    if {kept.code}:",) if kept else ()
     pad = "        " if kept else "    "
     if level is not Level.HARD and kept and rng.random() < 0.4:

@@ -127,6 +127,7 @@ def some_words(rng: random.Random) -> list[str]:
 def condition(rng: random.Random, natural: bool = False) -> Condition:
     """A condition on a whole number; `natural` leaves out what every number from 0 on is or is not."""
     k = constant(rng)
+    most = k - 1 if natural else k  # every digit is at most 9
     above, below = (
         pick(rng, ("greater than", "above", "larger than")),
         pick(rng, ("less than", "below", "smaller than")),
@@ -139,7 +140,7 @@ def condition(rng: random.Random, natural: bool = False) -> Condition:
         Condition(f"{{things}} {above} {k}", f"{above} {k}", f"x > {k}", f"above_{k}"),
         Condition(f"{{things}} {below} {k}", f"{below} {k}", f"x < {k}", f"below_{k}"),
         Condition(f"{{things}} that are at least {k}", f"at least {k}", f"x >= {k}", f"at_least_{k}"),
-        Condition(f"{{things}} that are at most {k}", f"at most {k}", f"x <= {k}", f"at_most_{k}"),
+        Condition(f"{{things}} that are at most {most}", f"at most {most}", f"x <= {most}", f"at_most_{most}"),
         Condition(f"{many} {k}", f"{divisible} {k}", f"x % {k} == 0", f"divisible_by_{k}"),
         Condition(
             f"{{things}} not divisible by {k}", f"not divisible by {k}", f"x % {k} != 0", f"not_divisible_by_{k}"
@@ -199,6 +200,8 @@ def summary(rng: random.Random, source: Source, level: Level, orders: bool = Tru
     kept: Condition | None = condition(rng, natural)
     changed: Formula | None = formula(rng, natural=natural)
     if level is Level.EASY:
+        if rng.random() < 0.3:
+            return reduced(rng, source, None, None)
         kept, changed = (kept, None) if rng.random() < 0.5 else (None, changed)
         return listed(rng, source, kept, changed)
     if level is Level.MEDIUM:
@@ -216,7 +219,9 @@ def reduced(rng: random.Random, source: Source, kept: Condition | None, changed:
     """The sum, the largest or the smallest of them."""
     words, gen = gathered(source, kept, changed)
     said, code, ending, tags = _REDUCTIONS[rng.randrange(len(_REDUCTIONS))]
-    of = _tag(changed, kept) or source.things
+    of = _tag(changed, kept) or source.things.replace(" ", "_")
+    if not (kept or changed or source.test):
+        code, gen = code.replace("[{gen}]", "{gen}"), source.items
     names = (*(f"{tag}_{of}" for tag in tags), f"{tags[0]}_of_{of}")
     return Phrase(f"{pick(rng, said)} {words}{ending}", code.format(gen=gen), "int", names)
 

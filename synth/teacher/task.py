@@ -65,9 +65,10 @@ def _function_task(draft: Draft, rng: random.Random) -> Task | None:
     if cases is None:
         return None
     doc = describe(rng, draft)
-    example = next((f"    >>> {name}{call}\n    {expected}\n" for call, expected in cases if len(call) < 40), "")
-    if example and not draft.files and rng.random() < 0.25:
-        docstring = f'    """{doc}\n{example}    """'
+    examples = [f"    >>> {name}{call}\n    {expected}\n" for call, expected in cases if len(call) < 40]
+    if examples and not draft.files and rng.random() < 0.25:
+        shown = "".join(examples[: rng.randint(1, 2)])
+        docstring = f'    """{doc}\n{rng.choice((chr(10), ""))}{shown}    """'
     else:
         docstring = f'    """{doc}"""' if rng.random() < 0.8 else f'    """\n    {doc}\n    """'
     prompt = f"{head}\n{docstring}"

@@ -231,7 +231,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
         (["run", "mini-humaneval", "--model", "/none", "--out", "OUT"], 2, "no such model folder"),
         (
             ["run", "mini-humaneval", "--model", "m", "--endpoint", "http://127.0.0.1:9/v1", "--out", "OUT"],
-            3,
+            2,
             "127.0.0.1:9",
         ),
         (["report", "/none"], 2, "no training run"),

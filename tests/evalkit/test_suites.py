@@ -11,8 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from benchmarks import benchmark
 
-from evalkit.errors import ConfigError, DataError
+from evalkit.errors import ConfigError, DataError, ToolchainMissing
+from evalkit.jobs.verify import verify
 from evalkit.prompting import PROMPTING
+from evalkit.records import Language
 from evalkit.sandbox import Job, Sandbox
 from evalkit.suites import FOLDER, SUITES, load_suite
 
@@ -114,6 +116,7 @@ def test_heldout_reads_problems_and_samples(tmp_path):
     ("name", "file", "count"),
     [
         ("humaneval", "HumanEval.jsonl.gz", 164),
+        ("humaneval-rust", "humaneval_rust.jsonl.gz", 164),
         ("mbpp", "mbpp.jsonl.gz", 974),
         ("mbpp-test", "mbpp.jsonl.gz", 500),
     ],
@@ -122,5 +125,23 @@ def test_published_files_load_whole(name, file, count):
     problems = load_suite(name, benchmark(file))
     assert len(problems) == count
     for problem in problems:
-        ast.parse(problem.prompt + "\n    pass")
+        if problem.language is Language.PYTHON:
+            ast.parse(problem.prompt + "\n    pass")
         assert not problem.prompt.endswith("\n")
+
+
+@pytest.mark.slow
+def test_rust_solutions_pass_but_for_those_that_need_crates():
+    from evalkit.sandbox.languages import LANGUAGES
+    from evalkit.suites.humaneval_rust import needed_crates
+
+    file = benchmark("humaneval_rust.jsonl.gz")
+    try:
+        LANGUAGES["rust"].find()
+    except ToolchainMissing as error:
+        pytest.skip(f"skipped: {error.what}")
+    needing = {p.id: needed_crates(p) for p in load_suite("humaneval-rust", file) if needed_crates(p)}
+    found = verify("humaneval-rust", file)
+    assert (found["attempted"], found["passed"], found["errored"]) == (164, 158, 0)
+    assert {complaint["id"] for complaint in found["complaints"]} == set(needing)
+    assert all("E0432" in complaint["what"] for complaint in found["complaints"])
