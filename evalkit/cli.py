@@ -82,7 +82,7 @@ def describe(summary: dict[str, Any]) -> str:
         f" {summary['errored']} errored"
     )
     shown = {
-        "valid Python": "syntax_valid",
+        "compiles": "syntax_valid",
         "same answer": "mode_collapse",
         "loops": "repetition",
         "cut off": "cut_off",
@@ -90,6 +90,12 @@ def describe(summary: dict[str, Any]) -> str:
     shares = ", ".join(f"{name} {_rate(summary[key])}" for name, key in shown.items())
     effect = summary["minimum_detectable_effect"]
     lines = [f"{summary['model']} on {summary['suite']}: {score}", counts, shares]
+    if summary["weak"]:
+        lines.insert(
+            2,
+            f"weak verdicts, in no pass@k: {summary['weak_passed']} passed of {summary['weak']}"
+            " (program and test shared a process)",
+        )
     if len(summary["pass_at_k"]) > 1:
         lines.append(", ".join(f"pass@{k} {value:.1%}" for k, value in summary["pass_at_k"].items()))
     if effect is not None:
@@ -150,14 +156,24 @@ def exec_(
 
 
 @sandbox_app.command("check")
-def check() -> None:
-    """Start the sandbox, try to break out of it, and name the isolation tier."""
+def check(
+    every: Annotated[bool, typer.Option("--every", help="Print the verdict on every hostile program")] = False,
+) -> None:
+    """Start every isolation tier, run the whole contract of hostile programs against it, and name the strongest."""
     from evalkit.jobs.sandbox_check import sandbox_check
 
-    result = sandbox_check()
-    for probe, outcome in result["probes"].items():
-        typer.echo(f"{probe:36} {outcome}")
-    typer.echo(f"tier: {result['tier']}")
+    found = sandbox_check()
+    for tier in found["tiers"]:
+        typer.echo(f"{tier['tier']}: {tier['protections']}")
+        if not tier["available"]:
+            typer.echo(f"  not to be had here: {tier['reason']}")
+            continue
+        typer.echo(
+            f"  {tier['verdicts']} verdicts of the contract held, {tier['false_passes']} false passes, host unharmed"
+        )
+        for result in tier["results"] if every else ():
+            typer.echo(f"    {result['method']:6} {result['outcome']:20} {result['name']}")
+    typer.echo(f"tier: {found['tier']}")
 
 
 @app.command()

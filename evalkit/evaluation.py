@@ -19,7 +19,7 @@ from evalkit.extract import defines, extract_program
 from evalkit.metrics import distinct_programs, mode_collapse_share, repetition_share, syntax_valid_share
 from evalkit.models import Generated, Model
 from evalkit.prompting import PROMPTING, Prompting
-from evalkit.records import Completion, Method, Problem, Record, Verdict
+from evalkit.records import Completion, Method, Outcome, Problem, Record, Verdict
 from evalkit.sandbox import Job
 from evalkit.statistics import Interval, clustered_mean, minimum_detectable_effect, pass_at_k, wilson
 
@@ -103,7 +103,7 @@ def answer(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
-        stop=prompting.stop,
+        stop=prompting.stops(problems[0]) if problems else (),
     )
     share = (time.perf_counter() - start) / max(1, len(problems) * n)
     chat = bool(getattr(model, "chat", False))
@@ -155,8 +155,8 @@ def _completion(
 def chat_program(problem: Problem, text: str, prompting: Prompting) -> str:
     """The program of a chat answer: the fenced or bare program that defines the entry point, what the prompt brings
     standing before it; otherwise the answer continues the prompt."""
-    program = extract_program(text, problem.entry_point)
-    if defines(program, problem.entry_point):
+    program = extract_program(text, problem.entry_point, problem.language)
+    if defines(program, problem.entry_point, problem.language):
         return f"{problem.imports}\n\n{program}" if problem.imports else program
     return prompting.program(problem, program.rstrip() if "```" in text else text)
 
@@ -177,6 +177,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         "scored": len(scored),
         "errored": sum(bool(row.error) for row in rows),
         "weak": sum(row.verdict is not None and not row.scored for row in rows),
+        "weak_passed": sum(row.verdict is not None and not row.scored and row.verdict.passed for row in rows),
         "passed": sum(row.passed for row in rows),
         "pass_at_1": interval.estimate if interval else None,
         "pass_at_1_interval": interval.model_dump(mode="json") if interval else None,
@@ -186,7 +187,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         "methods": dict(Counter(str(row.verdict.method) for row in rows if row.verdict)),
         "tiers": dict(Counter(str(row.verdict.tier) for row in rows if row.verdict)),
         "errors": dict(Counter(row.error for row in rows if row.error).most_common(5)),
-        "syntax_valid": syntax_valid_share([c.program for c in completions]),
+        "syntax_valid": _valid_share([row for row in rows if row.verdict is not None]),
         "mode_collapse": mode_collapse_share(completions),
         "repetition": repetition_share([c.text for c in completions]),
         "distinct": distinct_programs(completions),
@@ -195,6 +196,14 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds if seconds > 0 else None,
         "seconds": sum(row.completion.seconds for row in rows),
     }
+
+
+def _valid_share(rows: Sequence[Row]) -> float | None:
+    """Share of programs that compile: Python's by themselves, others by their verdicts. None for no programs."""
+    other = [row.verdict for row in rows if row.verdict and row.verdict.method in (Method.INLINE, Method.COMPILE)]
+    if other and len(other) == len(rows):
+        return sum(verdict.outcome is not Outcome.SYNTAX_ERROR for verdict in other) / len(other)
+    return syntax_valid_share([row.completion.program for row in rows])
 
 
 def pass_interval(tasks: dict[str, list[bool]]) -> Interval | None:

@@ -5,6 +5,8 @@ import json
 import re
 from typing import Any
 
+from evalkit.records import Language
+
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 _DECODER = json.JSONDecoder()
 TRIES = 200
@@ -47,7 +49,7 @@ def _opens_object(text: str, start: int) -> bool:
     return re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', text[start : start + 400]) is not None
 
 
-def extract_program(text: str, entry_point: str) -> str:
+def extract_program(text: str, entry_point: str, language: Language = Language.PYTHON) -> str:
     """The program in a chat answer: the fenced block that defines the entry point, else the first, else the text.
 
     Of several blocks that define it the last counts (models correct themselves). A fence that was never closed
@@ -56,14 +58,25 @@ def extract_program(text: str, entry_point: str) -> str:
     blocks = [match.group(2) for match in _FENCE.finditer(text)]
     if not blocks and (opened := re.search(r"^[ \t]*```[^\n]*\n", text, re.MULTILINE)):
         blocks = [text[opened.end() :]]
-    defining = [block for block in blocks if defines(block, entry_point)]
+    defining = [block for block in blocks if defines(block, entry_point, language)]
     if defining:
         return defining[-1].rstrip() + "\n"
     return (blocks[0] if blocks else text).rstrip() + "\n"
 
 
-def defines(program: str, name: str) -> bool:
-    """Whether the program binds `name` at its top level; by the look of it where it does not parse."""
+_DEFINES = {
+    Language.RUST: r"\b(?:fn|struct|enum|trait)\s+{name}\b",
+    Language.JAVASCRIPT: r"\b(?:function\*?|class)\s+{name}\b|\b{name}\s*=",
+    Language.C: r"^[\w*\s]+\b{name}\s*\(",
+    Language.CPP: r"^[\w:<>,&*\s]+\b{name}\s*\(|\b(?:class|struct)\s+{name}\b",
+}
+
+
+def defines(program: str, name: str, language: Language = Language.PYTHON) -> bool:
+    """Whether the program binds `name` at its top level; by the look of it where it does not parse, and in other
+    languages than Python."""
+    if language is not Language.PYTHON:
+        return re.search(_DEFINES[language].format(name=re.escape(name)), program, re.MULTILINE) is not None
     try:
         body = ast.parse(program).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

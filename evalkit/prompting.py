@@ -7,9 +7,10 @@ train on tokens that generation never produces (a probe that did so learned to s
 """
 
 import ast
+import re
 from typing import Literal
 
-from evalkit.records import Problem, Record
+from evalkit.records import Language, Problem, Record
 
 TOP_LEVEL = (
     "\ndef ",
@@ -43,13 +44,21 @@ class Prompting(Record):
         """What the model is given."""
         return problem.prompt.rstrip()
 
+    def stops(self, problem: Problem) -> tuple[str, ...]:
+        """What ends a completion of this problem: nothing that could be part of another language's body."""
+        return self.stop if problem.language is Language.PYTHON else ()
+
     def truncate(self, text: str) -> tuple[str, bool]:
         """The completion up to the first stop string, and whether one was found."""
         cuts = [at for stop in self.stop if (at := text.find(stop)) >= 0]
         return (text[: min(cuts)], True) if cuts else (text, False)
 
     def program(self, problem: Problem, completion: str) -> str:
-        """The complete program of a completion."""
+        """The complete program of a completion. Of a language with braces, up to the one that closes the function."""
+        if problem.language is not Language.PYTHON:
+            body = completion.removeprefix("\n")
+            closed = re.search(r"^\}.*\n?", body, re.MULTILINE)
+            return f"{self.render(problem)}\n{body[: closed.end()] if closed else body}"
         text = completion if completion.startswith("\n") or not completion.strip() else "\n" + completion
         return self.render(problem) + self.truncate(text)[0].rstrip() + "\n"
 

@@ -66,6 +66,7 @@ def main() -> None:
 
     page = report([RUNS], RUNS / "report.html", "potstill quickstart")
     print(table(rows))
+    print(differences())
     print(forgetting)
     print(f"\n{page}   {time.monotonic() - started:.0f} s in this run")
 
@@ -136,6 +137,24 @@ def seven_and_three() -> str:
         learned = summarise([row for row in rows if row.problem_id in new])
         lines.append(f"  {label:<30} {rate(known):>20} {rate(learned):>20}")
     return "\n".join(lines)
+
+
+def differences() -> str:
+    """What the held-out tasks say about KD against SFT and against its teacher, pair by pair."""
+    from evalkit.jobs.compare import compare
+
+    evaluations = RUNS / "evaluations"
+    lines = []
+    for name in ("sft", "teacher"):
+        (found,) = compare(evaluations / f"{name}-heldout", [evaluations / "kd-heldout"])
+        if (interval := found["difference"]) is None:
+            continue
+        low, high = 100 * interval["low"], 100 * interval["high"]
+        verdict = "a difference" if low > 0 or high < 0 else "no difference shown"
+        lines.append(
+            f"KD minus {name:<8}{100 * interval['estimate']:+6.1f} points ({low:+.1f} to {high:+.1f}): {verdict}"
+        )
+    return "\n".join(["", *lines])
 
 
 def table(rows: list[dict[str, Any]]) -> str:

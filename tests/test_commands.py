@@ -70,3 +70,11 @@ def test_bad_input_is_one_line(name: str, arguments: tuple[str, ...], said: str,
     assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_listing_of_the_tree_is_current() -> None:
+    names: dict[str, object] = {"__file__": str(ROOT / "docs/tree.py"), "__name__": "tree"}
+    exec((ROOT / "docs/tree.py").read_text(), names)
+    said = names["tree"]()  # type: ignore[operator]
+    assert (ROOT / "docs/tree.md").read_text() == said, "run python docs/tree.py"
+    assert "(no docstring)" not in said

@@ -3,12 +3,13 @@
 import pytest
 
 from evalkit.console import progress
-from evalkit.errors import SandboxError
+from evalkit.errors import SandboxError, ToolchainMissing
 from evalkit.evaluation import Row, answer, chat_program, evaluate, summarise
 from evalkit.models import Generated
 from evalkit.prompting import PROMPTING
-from evalkit.records import Completion, Method, Outcome, Tier, Verdict
+from evalkit.records import Completion, Language, Method, Outcome, Problem, Tier, Verdict
 from evalkit.sandbox import Sandbox
+from evalkit.sandbox.languages import LANGUAGES
 from evalkit.suites import load_suite
 
 PROBLEMS = load_suite("mini-humaneval")
@@ -125,3 +126,36 @@ def test_progress_lines_fit(sandbox):
             on_progress=tick,
         )
     assert len(rows) == 2
+
+
+def rust(name, sign):
+    return Problem(
+        id=name,
+        suite="toy",
+        language=Language.RUST,
+        prompt=f"/* Combine. */\nfn {name}(a: i32, b: i32) -> i32 {{",
+        entry_point=name,
+        test_program=f"#[cfg(test)] mod t {{ use super::*; #[test] fn go() {{ assert_eq!({name}(4, 2), 4 {sign} 2); }} }}",
+    )
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_rust_counts_compiles_and_weak_passes_but_no_pass_at_k(sandbox, chat):
+    try:
+        LANGUAGES["rust"].find()
+    except ToolchainMissing as error:
+        pytest.skip(f"skipped: {error.what}")
+    answers = {"add": "    a + b\n}\nfn more() {}", "sub": "    a + b\n}", "mul": "    a *\n}"}
+
+    def say(prompt, _):
+        name = prompt.rpartition("fn ")[2].partition("(")[0]
+        whole = f"Here:\n```rust\nfn {name}(a: i32, b: i32) -> i32 {{\n{answers[name]}\n```"
+        return said(whole if chat else "\n" + answers[name])
+
+    model = Scripted(say)
+    model.chat = chat
+    s = evaluate([rust("add", "+"), rust("sub", "-"), rust("mul", "*")], model, sandbox).summary
+    assert (s["attempted"], s["scored"], s["weak"], s["weak_passed"], s["passed"]) == (3, 0, 3, 1, 0)
+    assert s["pass_at_1"] is None
+    assert s["syntax_valid"] == pytest.approx(2 / 3)
+    assert s["outcomes"] == {"passed": 1, "wrong": 1, "syntax_error": 1}
