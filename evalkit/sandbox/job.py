@@ -17,14 +17,18 @@ class Limits(Record):
 
 
 class Job(Record):
-    """One program and its tests. Exactly one of `tests` and `test_program` is given; in a language other than Python
-    neither is needed, and then the program is only compiled."""
+    """One program and its tests. Exactly one of `tests`, `test_program` and `stdio` is given; in a language other than
+    Python none is needed, and then the program is only compiled."""
 
     id: str
     program: str
-    entry_point: str
+    entry_point: str = ""
+    """The function that tests call; a program that is judged by what it prints has none."""
     tests: tuple[str, ...] = ()
     test_program: str | None = None
+    stdio: tuple[tuple[str, str], ...] = ()
+    """Pairs of what the program finds on standard input and what it must print, each in a run of its own. Compared
+    line by line, blanks at the end of a line and empty lines at the end apart."""
     language: Language = Language.PYTHON
     imports: str = ""
     """Trusted source that the tests may use: imports, and the helpers that a prompt brings."""
@@ -40,10 +44,15 @@ class Job(Record):
 
     @model_validator(mode="after")
     def _whole(self) -> "Job":
-        if self.language is not Language.PYTHON and not self.tests and self.test_program is None:
+        kinds = bool(self.tests) + (self.test_program is not None) + bool(self.stdio)
+        if self.language is not Language.PYTHON and not kinds:
             return self
-        if bool(self.tests) == (self.test_program is not None):
-            raise ValueError("exactly one of `tests` and `test_program` is needed")
+        if kinds != 1:
+            raise ValueError("exactly one of `tests`, `test_program` and `stdio` is needed")
+        if self.stdio and self.language is not Language.PYTHON:
+            raise ValueError("`stdio` is for Python programs")
+        if not self.stdio and not self.entry_point and self.language is Language.PYTHON:
+            raise ValueError("`entry_point` is needed")
         for name in self.files:
             if name.startswith("/") or ".." in name.split("/") or not name or "\0" in name:
                 raise ValueError(f"a fixture must lie in the program's own folder: {name!r}")

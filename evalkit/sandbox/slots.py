@@ -46,17 +46,21 @@ class Slot:
 
     def judge(self, job: Job, cpu: float) -> Verdict:
         """The verdict on a job under a CPU limit in seconds. SandboxError where the sandbox itself broke."""
+        calls: tuple[Call, ...] | None = None
         if job.test_program is not None:
             calls = calls_of_check(job.test_program)
         else:
             calls = recorded_calls(job.tests, job.entry_point)
         if len(job.program) > PROGRAM_LENGTH:
-            method = Method.SPLIT if calls is None else Method.CALLS
+            method = Method.STDIO if job.stdio else Method.SPLIT if calls is None else Method.CALLS
             return Verdict(
                 outcome=Outcome.SYNTAX_ERROR, method=method, tier=self.tier, detail="the program is too long to be read"
             )
         start = time.perf_counter()
-        verdict = self._by_calls(job, calls, cpu) if calls is not None else self._split(job, cpu)
+        if job.stdio:
+            verdict = self._by_stdio(job, cpu)
+        else:
+            verdict = self._by_calls(job, calls, cpu) if calls is not None else self._split(job, cpu)
         return verdict.model_copy(update={"wall": round(time.perf_counter() - start, 6)})
 
     def _by_calls(self, job: Job, calls: tuple[Call, ...], cpu: float) -> Verdict:
@@ -82,6 +86,30 @@ class Slot:
         if answer is None:
             return Verdict(**facts | how_it_ended(ended, late))
         return Verdict(**facts | (compare_any if job.any_of else compare)(answer, calls))
+
+    def _by_stdio(self, job: Job, cpu: float) -> Verdict:
+        """Every case in a process of its own, until one fails. Expected output stays here."""
+        facts: dict[str, Any] = {"method": Method.STDIO, "tier": self.tier, "assertions_total": len(job.stdio)}
+        spent, peak = 0.0, 0
+        for index, (given, expected) in enumerate(job.stdio):
+            with ExitStack() as stack:
+                ours, theirs = _pair(stack)
+                self.candidate.start([theirs], cpu)
+                theirs.close()
+                _hand(ours, role="stdio", program=job.program, files=job.files, input=given)
+                answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, wire.MAX_FRAME)
+                ended = self.candidate.end(GRACE if answer is None and late is None else 0.0)
+            spent, peak = spent + ended.cpu, max(peak, ended.peak)
+            facts |= {"cpu": round(spent, 6), "peak_memory": peak, "assertions_held": index}
+            if answer is None:
+                return Verdict(**facts | how_it_ended(ended, late) | {"failed_assertion": f"case {index + 1}"})
+            try:
+                wrong = compare_output(answer, expected)
+            except HOSTILE as error:
+                wrong = {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": f"no readable answer: {error!r}"[:300]}
+            if wrong is not None:
+                return Verdict(**facts | {"failed_assertion": f"case {index + 1}"} | wrong)
+        return Verdict(**facts | {"assertions_held": len(job.stdio), "outcome": Outcome.PASSED})
 
     def _split(self, job: Job, cpu: float) -> Verdict:
         source = job.test_program if job.test_program is not None else "\n".join(job.tests)
@@ -187,6 +215,22 @@ def compare(answers: list[Any], calls: tuple[Call, ...]) -> dict[str, Any]:
         if not right:
             return facts | {"outcome": Outcome.WRONG}
     return {"assertions_held": len(calls), "outcome": Outcome.PASSED}
+
+
+def compare_output(answer: list[Any], expected: str) -> dict[str, Any] | None:
+    """What is wrong with what a program printed; None where its lines are the expected ones."""
+    if len(answer) != 3 or answer[0] != "out" or type(answer[1]) is not str:
+        return {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": "an answer of unknown form"}
+    if answer[2]:
+        return failed(answer[2]) if type(answer[2]) is list else {"outcome": Outcome.PROTOCOL_VIOLATION}
+    got, wanted = ([line.rstrip() for line in text.rstrip().split("\n")] for text in (answer[1], expected))
+    if got == wanted:
+        return None
+    at = next(
+        (i for i, pair in enumerate(zip(got, wanted, strict=False)) if pair[0] != pair[1]), min(len(got), len(wanted))
+    )
+    said = [lines[at] if at < len(lines) else "(no such line)" for lines in (got, wanted)]
+    return {"outcome": Outcome.WRONG, "detail": f"line {at + 1}: {said[0][:100]!r}, expected {said[1][:100]!r}"}
 
 
 def compare_any(answers: list[Any], calls: tuple[Call, ...]) -> dict[str, Any]:
