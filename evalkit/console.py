@@ -1,6 +1,7 @@
 """The screen: one console on stderr, one progress line, and the one place where errors become exit codes."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,32 @@ class _Lines:
         of = f"/{self.total}" if self.total is not None else ""
         left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and self.done and not finished else ""
         console.print(f"{self.label}: {self.done}{of}, {rate:.1f}/s{left}  {_describe(facts)}".rstrip(), markup=False)
+
+
+@contextmanager
+def live(render: Callable[[], Any], line: Callable[[], str]) -> Iterator[None]:
+    """Show a panel that is drawn anew four times a second; where there is no terminal, a plain line every few seconds,
+    and one at the end."""
+    if console.is_terminal:
+        from rich.live import Live
+
+        with Live(get_renderable=render, console=console, refresh_per_second=4):
+            yield
+        return
+    over = threading.Event()
+
+    def lines() -> None:
+        while not over.wait(PLAIN_INTERVAL):
+            console.print(line(), markup=False, soft_wrap=True)
+
+    thread = threading.Thread(target=lines, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        console.print(line(), markup=False, soft_wrap=True)
 
 
 def _describe(facts: dict[str, Any]) -> str:

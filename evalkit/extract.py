@@ -1,8 +1,10 @@
-"""Takes the JSON object or the program out of what a model said. Nothing is repaired and nothing is guessed."""
+"""Takes the JSON object or the program out of what a model said. Nothing is guessed; what `repair_json` mends is whole
+but for its punctuation."""
 
 import ast
 import json
 import re
+from functools import partial
 from typing import Any
 
 from evalkit.records import Language
@@ -33,6 +35,29 @@ def extract_json(text: str) -> dict[str, Any] | None:
             start = text.find("{", start + 1)
             continue
         return found if isinstance(found, dict) else None
+    return None
+
+
+_STRING_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
+
+
+def repair_json(text: str) -> dict[str, Any] | None:
+    """An object that is nearly JSON: bare line breaks in its strings, commas before closing brackets, or written as a
+    Python dict. None where anything else is wrong, and for whatever was cut off: what is missing is not made up."""
+    blocks = [match.group(2) for match in _FENCE.finditer(text)]
+    start, end = text.find("{"), text.rfind("}")
+    for block in (*blocks, text[start : end + 1] if 0 <= start < end else ""):
+        block = block.strip()
+        if not block.startswith("{"):
+            continue
+        without_commas = _STRING_OR_COMMA.sub(lambda m: "" if m.group() == "," else m.group(), block)
+        for read, text in ((partial(json.loads, strict=False), without_commas), (ast.literal_eval, block)):
+            try:
+                found = read(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+                continue
+            if isinstance(found, dict) and all(isinstance(key, str) for key in found):
+                return found
     return None
 
 

@@ -15,14 +15,20 @@ Dataset = Annotated[Path, typer.Argument(help="Dataset folder.")]
 
 
 @app.command()
-def generate(recipe: RecipePath, set_: Overrides = None) -> None:
+def generate(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="By the endpoint's Batch API: within a day, mostly at half the price.")
+    ] = False,
+) -> None:
     """Ask a teacher for tasks, prove each by running it, keep the good ones with their evidence."""
     from evalkit.recipes import load_recipe
     from synth.jobs.generate import generate as job
     from synth.recipe import GenerateRecipe
 
     loaded = load_recipe(GenerateRecipe, recipe, set_ or ())
-    _print_funnel(job(loaded))
+    _print_funnel(job(loaded, batch=batch))
     typer.echo(f"\n{loaded.output}")
 
 
@@ -80,11 +86,25 @@ def serve_teacher(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8811,
     flaws: Annotated[float, typer.Option(help="Share of flawed answers.")] = 0.1,
     seed: int = 0,
+    latency: Annotated[float, typer.Option(help="Mean seconds before an answer (exponential).")] = 0.0,
+    retry_after: Annotated[float, typer.Option(help="Seconds that a 429 asks to wait.")] = 0.05,
+    storm: Annotated[
+        float, typer.Option(help="Seconds from the first request in which all are answered by 429.")
+    ] = 0.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=SHARE, repeatable. Names: rate_limited, server_error, malformed, empty, disconnect, truncation,"
+            " wrong_finish."
+        ),
+    ] = None,
 ) -> None:
     """Serve the built-in teacher behind the OpenAI interface. It is a stand-in for a teacher, made of a grammar."""
+    from synth.jobs.serve_teacher import parse_faults
     from synth.jobs.serve_teacher import serve_teacher as job
 
-    job(port=port, flaws=flaws, seed=seed)
+    faults = parse_faults(fault or [], latency=latency, retry_after=retry_after, storm=storm, seed=seed)
+    job(port=port, flaws=flaws, seed=seed, faults=faults)
 
 
 def _print_funnel(summary: dict[str, Any]) -> None:
@@ -93,16 +113,30 @@ def _print_funnel(summary: dict[str, Any]) -> None:
         typer.echo(f"  {split:<12} {count}")
     for stage, count in summary["rejected"].items():
         typer.echo(f"  rejected at {stage:<14} {count}")
-    usd = summary["usd"]
-    typer.echo(
-        "  cost         "
-        + ("unknown" if usd is None else f"${usd:.4f}, ${summary['usd_per_kept'] or 0:.6f} per kept row")
-    )
+    if summary["corrected"]:
+        typer.echo(f"  sent back    {summary['corrected']} answers that held no task of the asked form")
+    _print_cost(summary)
     if summary["planted"]:
         typer.echo("  flaws planted by the built-in teacher, and how many of them were rejected:")
         for kind, found in summary["planted"].items():
             at = ", ".join(f"{stage} {count}" for stage, count in found["at"].items())
             typer.echo(f"    {kind:<22} {found['rejected']:>5} of {found['planted']:<5} {at}")
+
+
+def _print_cost(summary: dict[str, Any]) -> None:
+    """Dollars and tokens per kept row, by teacher and category; what is unknown says so."""
+    usd, worst = summary["usd"], summary["usd_at_worst"]
+    said = "unknown: an answer came without usage, or its price is unknown" if usd is None else f"${usd:.4f}"
+    if summary["unknown_attempts"]:
+        most = "" if worst is None else f", ${worst:.4f} at worst"
+        said += f"{most}: {summary['unknown_attempts']} requests were sent and their answers lost"
+    typer.echo(f"  cost         {said}")
+    typer.echo(f"    {'':<28} {'kept':>6} {'asked':>6} {'$ per kept':>12} {'tokens per kept':>16}")
+    for group in ("teachers", "categories"):
+        for name, row in summary[group].items():
+            dollars = "unknown" if row["usd_per_kept"] is None else f"{row['usd_per_kept']:.6f}"
+            tokens = "unknown" if row["tokens_per_kept"] is None else f"{row['tokens_per_kept']:.0f}"
+            typer.echo(f"    {name[:28]:<28} {row['kept']:>6} {row['asked']:>6} {dollars:>12} {tokens:>16}")
 
 
 def main() -> None:

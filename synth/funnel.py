@@ -1,34 +1,69 @@
 """Where the rows went: counts with their denominators, cost per kept row, and the recall on planted flaws."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from evalkit.endpoint import Spending, Status
 from synth.ask import Answered
 from synth.records import Reject, Sample, Split
 
 
-def funnel(answers: Sequence[Answered], samples: Sequence[Sample], rejects: Sequence[Reject]) -> dict[str, Any]:
-    """The summary of a run. Unknown cost is None, never zero."""
-    asked = Counter(answered.question.category for answered in answers)
-    kept = Counter(sample.problem.category for sample in samples)
+def funnel(
+    answers: Sequence[Answered],
+    samples: Sequence[Sample],
+    rejects: Sequence[Reject],
+    spending: Spending,
+    status: Status,
+) -> dict[str, Any]:
+    """The summary of a run. Unknown cost is None, never zero. `spending` is the whole journal's, earlier runs and
+    answers that were sent back included."""
     stages = Counter(reject.stage.value for reject in rejects)
-    costs = [answered.answer.cost_usd for answered in answers if answered.answer]
-    cost = None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
-    tokens = sum(answered.answer.usage.completion_tokens for answered in answers if answered.answer)
     splits = Counter(sample.evidence.split for sample in samples)
+    usd = None if spending.unpriced else spending.paid
     return {
         "asked": len(answers),
         "kept": len(samples),
         "rejected": dict(stages.most_common()),
         "splits": {split.value: splits[split] for split in Split},
         "solutions": len({sample.evidence.normal_form for sample in samples}),
-        "categories": {name: {"asked": asked[name], "kept": kept[name]} for name in asked},
-        "usd": cost,
-        "usd_per_kept": None if cost is None or not samples else cost / len(samples),
-        "completion_tokens_per_kept": tokens / len(samples) if samples else None,
+        "categories": yields(answers, samples, lambda answered: answered.question.category),
+        "teachers": yields(answers, samples, lambda answered: answered.source or "no answer"),
+        "corrected": sum(bool(answered.before) for answered in answers),
+        "usd": usd,
+        "usd_at_worst": None if spending.unpriced else spending.worst,
+        "unknown_attempts": spending.open,
+        "usd_per_kept": None if usd is None or not samples else usd / len(samples),
+        "requests": dict(status.stats.most_common()),
+        "notes": status.notes,
         "planted": planted(answers, rejects),
     }
+
+
+def yields(
+    answers: Sequence[Answered], samples: Sequence[Sample], group: Callable[[Answered], str]
+) -> dict[str, dict[str, Any]]:
+    """By group: asked, kept, and what a kept row cost in dollars and tokens, the rejected ones' share included."""
+    kept_ids = {sample.id for sample in samples}
+    groups: dict[str, list[Answered]] = defaultdict(list)
+    for answered in answers:
+        groups[group(answered)].append(answered)
+    table = {}
+    for name, members in groups.items():
+        kept = sum(answered.question.id in kept_ids for answered in members)
+        costs = [answered.cost_usd for answered in members]
+        usages = [answered.usage for answered in members if answered.answers]
+        known = None not in costs
+        table[name] = {
+            "asked": len(members),
+            "kept": kept,
+            "usd": sum(cost for cost in costs if cost is not None) if known else None,
+            "usd_per_kept": sum(cost for cost in costs if cost is not None) / kept if known and kept else None,
+            "tokens_per_kept": sum(u["prompt_tokens"] + u["completion_tokens"] for u in usages) / kept
+            if kept and all(usages)
+            else None,
+        }
+    return table
 
 
 def planted(answers: Sequence[Answered], rejects: Sequence[Reject]) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import Field, ValidationError
 
-from evalkit.extract import extract_json
+from evalkit.extract import extract_json, repair_json
 from evalkit.normal_form import normal_form
 from evalkit.prompting import PROMPTING
 from evalkit.records import Level, Problem, Record
@@ -31,7 +31,7 @@ class Dropped:
 
 def parse_answer(text: str, *, id: str, category: str, level: Level, source: str) -> Problem | Dropped:
     """The problem in an answer. Its solution is Python, defines the entry point and continues the prompt."""
-    data = extract_json(text)
+    data = extract_json(text) or repair_json(text)
     if data is None:
         return Dropped(Stage.PARSE, "no complete JSON object in the answer")
     try:

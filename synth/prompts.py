@@ -1,4 +1,4 @@
-"""What the teacher is asked: prompts/categories.yaml and prompts/task.j2 (in a wheel: synth/_prompts)."""
+"""What the teacher is asked: prompts/categories.yaml, task.j2 and correction.j2 (in a wheel: synth/_prompts)."""
 
 from functools import cache
 from pathlib import Path
@@ -35,11 +35,16 @@ def load_categories() -> dict[str, Category]:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=False, autoescape=False)
-    return environment.from_string((folder() / "task.j2").read_text(encoding="utf-8"))
+    return environment.from_string((folder() / name).read_text(encoding="utf-8"))
 
 
 def render_task(*, category: Category, level: Level, number: int) -> str:
     """The question for one task."""
-    return _template().render(category=category.name, about=category.about, level=level.value, number=number)
+    return _template("task.j2").render(category=category.name, about=category.about, level=level.value, number=number)
+
+
+def render_correction(reason: str) -> str:
+    """What follows an answer that holds no task of the asked form."""
+    return _template("correction.j2").render(reason=reason)

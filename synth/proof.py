@@ -1,6 +1,6 @@
 """Proof by running: a solution must pass its own tests, and an empty stub must fail them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from evalkit.console import progress
@@ -29,33 +29,44 @@ def prove(problems: Sequence[Problem], journal: Path, sandbox: Sandbox, label: s
 
     Raises SandboxError where the sandbox broke: a row is never dropped for a reason that is not its own.
     """
-    known = {proof.id: proof for proof in read_jsonl(journal, Proof, torn_tail=True)} if journal.exists() else {}
-    digests = {problem.id: problem.digest for problem in problems}
-    proofs = {id: proof for id, proof in known.items() if digests.get(id) == proof.problem_digest}
-    open_problems = [problem for problem in problems if problem.id not in proofs]
+    known = known_proofs(journal)
+    proofs: dict[str, Proof] = {}
     with progress(len(problems), label) as tick:
-        if proofs:
-            tick(len(proofs))
-        for batch in _batches(open_problems):
-            fresh = list(_prove_batch(batch, digests, sandbox))
-            append_jsonl(journal, fresh)
-            proofs |= {proof.id: proof for proof in fresh}
-            tick(len(fresh))
+        for start in range(0, len(problems), BATCH):
+            batch = problems[start : start + BATCH]
+            proofs |= {proof.id: proof for proof in prove_batch(batch, journal, sandbox, known)}
+            tick(len(batch))
     return proofs
 
 
-def _batches(problems: Sequence[Problem]) -> Iterator[Sequence[Problem]]:
-    for start in range(0, len(problems), BATCH):
-        yield problems[start : start + BATCH]
+def known_proofs(journal: Path) -> dict[str, Proof]:
+    """What a journal of proofs holds, by id."""
+    if not journal.exists():
+        return {}
+    return {proof.id: proof for proof in read_jsonl(journal, Proof, torn_tail=True)}
 
 
-def _prove_batch(batch: Sequence[Problem], digests: dict[str, str], sandbox: Sandbox) -> Iterator[Proof]:
-    by_id = {problem.id: problem for problem in batch}
-    solutions = run_all(sandbox, (Job.of(problem, problem.solution or "") for problem in batch))
+def prove_batch(batch: Sequence[Problem], journal: Path, sandbox: Sandbox, known: Mapping[str, Proof]) -> list[Proof]:
+    """Proofs of a few problems, written down before they are used; those known for the same text are not run again."""
+    digests = {problem.id: problem.digest for problem in batch}
+    proofs = {id: known[id] for id, digest in digests.items() if id in known and known[id].problem_digest == digest}
+    by_id = {problem.id: problem for problem in batch if problem.id not in proofs}
+    solutions = run_all(sandbox, (Job.of(problem, problem.solution or "") for problem in by_id.values()))
     passed = [by_id[id] for id, verdict in solutions.items() if verdict.passed]
     stubs = run_all(sandbox, (Job.of(problem, stub(problem)) for problem in passed))
-    for id, verdict in solutions.items():
-        yield Proof(id=id, problem_digest=digests[id], solution=verdict, stub=stubs.get(id))
+    fresh = [
+        Proof(id=id, problem_digest=digests[id], solution=verdict, stub=stubs.get(id))
+        for id, verdict in solutions.items()
+    ]
+    if fresh:
+        append_jsonl(journal, fresh)
+    proofs |= {proof.id: proof for proof in fresh}
+    return [proofs[problem.id] for problem in batch]
+
+
+def proven(proof: Proof) -> bool:
+    """Whether the solution passes its tests and an empty stub does not."""
+    return proof.solution.passed and proof.stub is not None and not proof.stub.passed
 
 
 def run_all(sandbox: Sandbox, jobs: Iterable[Job]) -> dict[str, Verdict]:

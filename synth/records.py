@@ -44,7 +44,11 @@ class Evidence(Record):
     """Key of the answer in the journal."""
     usage: dict[str, int] = Field(default_factory=dict)
     cost_usd: float | None = None
-    """Dollars; None where the price is unknown."""
+    """Dollars, corrections included; None where the price is unknown."""
+    corrections: int = 0
+    """Times the answer was sent back because it held no task of the asked form."""
+    adapted: tuple[str, ...] = ()
+    """Parameters that the teacher's endpoint did not take, and what was done."""
     verdict: Verdict
     """Of the solution on its own tests."""
     stub_verdict: Verdict

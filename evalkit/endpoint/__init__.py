@@ -1,8 +1,20 @@
-"""The one OpenAI-compatible client: a journal that never pays twice, a budget, an adaptive pace."""
+"""The one OpenAI-compatible client: a journal that never pays twice, a budget, an adaptive pace, batches."""
 
-from evalkit.endpoint.answer import Answer, Request, Usage
-from evalkit.endpoint.client import Stats, ask_many
+from evalkit.endpoint.answer import Answer, Request, TokenLogprobs, Usage
+from evalkit.endpoint.client import ask_each, ask_many
 from evalkit.endpoint.config import Endpoint
-from evalkit.endpoint.journal import Journal
+from evalkit.endpoint.intake import Status
+from evalkit.endpoint.journal import Journal, Spending
 
-__all__ = ["Answer", "Endpoint", "Journal", "Request", "Stats", "Usage", "ask_many"]
+__all__ = [
+    "Answer",
+    "Endpoint",
+    "Journal",
+    "Request",
+    "Spending",
+    "Status",
+    "TokenLogprobs",
+    "Usage",
+    "ask_each",
+    "ask_many",
+]

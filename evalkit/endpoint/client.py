@@ -1,272 +1,310 @@
-"""Ask an endpoint many questions: what the journal knows is not asked again, what is rate-limited waits, never drops.
+"""Ask endpoints many questions: what the journal knows is not asked again, what is rate-limited waits, never drops.
 
-1. look up     answers in the journal cost nothing
-2. reserve     the worst case is noted before a request is sent; `max_usd` is never exceeded
-3. send        at an adaptive pace; 429 waits as long as it takes, other faults are tried a few times
-4. commit      an answer is durable before it is handed on, and settles its reservation
+1. look up     answers in the journal cost nothing, whichever of the endpoints gave them
+2. deal        each request has an order of endpoints, fixed by its content and their shares; the first is asked first
+3. reserve     the worst case is noted before a request is sent; `max_usd` is never exceeded
+4. send        at an adaptive pace; 429 waits as long as it takes, other faults are tried a few times
+5. commit      an answer is durable before it is handed on, and settles its reservation
+6. fall back   what one endpoint cannot answer goes to the next; an endpoint that nothing can succeed at is closed
 """
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
-from evalkit.endpoint.answer import Answer, Request, Usage
+import tenacity
+
+from evalkit.endpoint.answer import Answer, Request
 from evalkit.endpoint.config import Endpoint
+from evalkit.endpoint.intake import Intake, Item, OnResult, Status, check_prices
 from evalkit.endpoint.journal import Journal
-from evalkit.endpoint.pace import Pace
-from evalkit.errors import ConfigError, EndpointError, NotServed, OverBudget
-
-if TYPE_CHECKING:
-    import openai
-
-Stats = Counter[str]
-"""Counts by what happened: sent, answered, from_journal, rate_limited, timeout, disconnect, server_error, empty."""
-OnAnswer = Callable[[Answer | EndpointError, Stats], None]
+from evalkit.endpoint.line import Closed, Fault, Line, Refusal
+from evalkit.endpoint.writer import Writer
+from evalkit.errors import EndpointError, NotServed, OverBudget
 
 TRIES = 5
 """Attempts at one request, those refused for their rate not counted."""
-DEFAULT_MAX_TOKENS = 4096
-"""Worst case of a request that names no limit, when money is reserved."""
+OUTAGE = 120.0
+"""Seconds for which an endpoint that has answered before may be away: until then its requests wait."""
+AT_A_TIME = 256
+"""Requests looked up in the journal at once."""
+WAITING = 2048
+"""Requests that wait in memory; the rest stays where it comes from."""
 
 
 def ask_many(
-    endpoint: Endpoint,
+    endpoints: Endpoint | Sequence[Endpoint],
     journal: Journal,
     requests: Sequence[Request],
     *,
     transport: Any = None,
     max_usd: float | None = None,
-    on_answer: OnAnswer | None = None,
+    status: Status | None = None,
 ) -> dict[str, Answer | EndpointError]:
     """Answers by request id, in the order of the requests; an EndpointError where one could not be had.
 
-    `transport` replaces the network (an in-process ASGI application). Raises EndpointError at once where nothing could
-    ever succeed (bad key, unknown model, nobody there), ConfigError where a budget meets an unknown price.
+    See `ask_each`, which holds no answers.
     """
-    if max_usd is not None and endpoint.price(1, 1) is None:
-        raise ConfigError(f"the price of {endpoint.model} is unknown, so a budget cannot be held", where="max_usd")
-    keys = {request.id: request.key(endpoint.model) for request in requests}
-    known = journal.find(set(keys.values()))
     results: dict[str, Answer | EndpointError] = {}
-    fresh: dict[str, Request] = {}
-    stats: Stats = Counter()
-    for request in requests:
-        key = keys[request.id]
-        if key in known:
-            results[request.id] = known[key]
-            stats["from_journal"] += 1
-            if on_answer:
-                on_answer(known[key], stats)
-        else:
-            fresh.setdefault(key, request)
-    if fresh:
-        run = _Run(endpoint, journal, transport, max_usd, stats, on_answer)
-        answered = asyncio.run(run.all(fresh))
-        results |= {id: answered[key] for id, key in keys.items() if key in answered}
+
+    def keep(request: Request, result: Answer | EndpointError) -> None:
+        results[request.id] = result
+
+    ask_each(endpoints, journal, requests, keep, transport=transport, max_usd=max_usd, status=status)
     return {request.id: results[request.id] for request in requests}
+
+
+def ask_each(
+    endpoints: Endpoint | Sequence[Endpoint],
+    journal: Journal,
+    requests: Iterable[Request],
+    on_result: OnResult,
+    *,
+    transport: Any = None,
+    max_usd: float | None = None,
+    status: Status | None = None,
+) -> Status:
+    """Hand each result to `on_result` as it comes; memory stays flat however many requests there are.
+
+    `transport` replaces the network (an in-process ASGI application), or a mapping of addresses to such. Raises
+    EndpointError at once where nothing could ever succeed (bad key, unknown model, nobody there), ConfigError where a
+    budget meets an unknown price.
+    """
+    endpoints = [endpoints] if isinstance(endpoints, Endpoint) else list(endpoints)
+    check_prices(endpoints, max_usd)
+    run = _Run(endpoints, journal, transport, max_usd, status or Status(), on_result)
+    source = iter(requests)
+    # What the journal knows needs no event loop and no client; most runs over a finished journal end here.
+    for batch in _batches(source):
+        if unknown := run.intake.look_up(batch):
+            asyncio.run(run.all(unknown, source))
+            break
+    return run.status
 
 
 class _Run:
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoints: Sequence[Endpoint],
         journal: Journal,
         transport: Any,
         max_usd: float | None,
-        stats: Stats,
-        on_answer: OnAnswer | None,
+        status: Status,
+        on_result: OnResult,
     ) -> None:
-        self.endpoint, self.journal, self.transport = endpoint, journal, transport
-        self.max_usd, self.stats, self.on_answer = max_usd, stats, on_answer
-        self.committed = journal.spent()
-        """Dollars spent and reserved."""
-        self.results: dict[str, Answer | EndpointError] = {}
-
-    async def all(self, requests: Mapping[str, Request]) -> dict[str, Answer | EndpointError]:
-        import httpx2
-        import openai
-
-        self.pace = Pace(self.endpoint.max_concurrency)
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=self.endpoint.max_concurrency)
-        http = httpx2.AsyncClient(transport=self.transport, timeout=self.endpoint.timeout, limits=limits)
-        client = openai.AsyncOpenAI(
-            base_url=self.endpoint.base_url, api_key=self.endpoint.key(), max_retries=0, http_client=http
+        self.endpoints, self.journal = endpoints, journal
+        self.transport: Mapping[str, Any] = (
+            transport if isinstance(transport, Mapping) else {e.base_url: transport for e in endpoints}
         )
-        source = iter(requests.items())
-        async with client:
-            workers = [asyncio.create_task(self._worker(client, source)) for _ in range(self.endpoint.max_concurrency)]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-        return self.results
+        self.max_usd, self.status = max_usd, status
+        self.stats = status.stats
+        self.intake = Intake(endpoints, journal, status, on_result)
 
-    async def _worker(self, client: "openai.AsyncOpenAI", source: Iterable[tuple[str, Request]]) -> None:
-        for key, request in source:
-            try:
-                result: Answer | EndpointError = await self._answer(client, key, request)
-            except _Fatal as fatal:
-                kind = EndpointError if self.stats["answered"] else NotServed
-                raise kind(str(fatal), where=self.endpoint.base_url, fix=fatal.fix) from fatal.__cause__
-            except EndpointError as error:
-                result = error
-            self.results[key] = result
-            if self.on_answer:
-                self.on_answer(result, self.stats)
-
-    async def _answer(self, client: "openai.AsyncOpenAI", key: str, request: Request) -> Answer:
-        worst = self._reserve(key, request)
-        failures = 0
-        while True:
-            await self.pace.enter()
-            answered = False
-            start = time.perf_counter()
-            try:
-                self.stats["sent"] += 1
-                answer = await self._send(client, key, request, start)
-                answered = True
-            except _Again as again:
-                self.stats[again.kind] += 1
-                if again.kind == "rate_limited":
-                    self.pace.refused(again.wait)
-                else:
-                    failures += 1
-                    if failures >= TRIES:
-                        raise again.error(self) from again.__cause__
-            finally:
-                await self.pace.leave(answered=answered)
-            if answered:
-                self.journal.commit([answer])
-                self.committed += (answer.cost_usd or 0.0) - worst
-                self.stats["answered"] += 1
-                return answer
-            if failures:
-                await asyncio.sleep(min(0.1 * 2**failures, 5.0))
-
-    def _reserve(self, key: str, request: Request) -> float:
-        """Note the worst case: every character a token, every token that may be answered. Only under a budget."""
-        if self.max_usd is None:
-            return 0.0
-        characters = sum(len(message["content"]) + 16 for message in request.messages) + len(request.prompt or "")
-        most = int(
-            request.params.get("max_tokens") or request.params.get("max_completion_tokens") or DEFAULT_MAX_TOKENS
-        )
-        worst = self.endpoint.price(characters, most) or 0.0
-        if self.committed + worst > self.max_usd:
-            self.stats["over_budget"] += 1
-            raise OverBudget(f"not sent: it could exceed the budget of ${self.max_usd}", where=self.endpoint.base_url)
-        self.committed += worst
-        self.journal.reserve({key: worst})
-        return worst
-
-    async def _send(self, client: "openai.AsyncOpenAI", key: str, request: Request, start: float) -> Answer:
-        import openai
-
+    async def all(self, first: list[Item], source: Iterator[Request]) -> None:
+        self.writer = Writer(self.journal, self.max_usd)
+        self.lines = [Line(endpoint, self.transport.get(endpoint.base_url)) for endpoint in self.endpoints]
+        self.status.lines = self.lines
+        self.queues: list[asyncio.Queue[Item]] = [asyncio.Queue() for _ in self.lines]
+        self.room = asyncio.Semaphore(WAITING)
+        self.open = 1  # the dealer itself
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        tasks = [asyncio.create_task(self._guard(self._deal(first, source)))]
+        for index, line in enumerate(self.lines):
+            for _ in range(line.endpoint.max_concurrency):
+                tasks.append(asyncio.create_task(self._guard(self._work(index))))
         try:
-            if self.endpoint.route == "chat":
-                reply: Any = await client.chat.completions.create(
-                    model=self.endpoint.model,
-                    messages=_untyped(request.messages),
-                    **request.params,
-                )
-            else:
-                reply = await client.completions.create(
-                    model=self.endpoint.model, prompt=request.prompt or "", **request.params
-                )
-            return self._read(reply, key, time.perf_counter() - start)
-        except openai.RateLimitError as error:
-            raise _Again("rate_limited", _retry_after(error)) from error
-        except openai.APITimeoutError as error:
-            raise _Again("timeout") from error
-        except openai.APIConnectionError as error:
-            raise _Again("disconnect") from error
-        except openai.InternalServerError as error:
-            raise _Again("server_error") from error
-        except openai.APIStatusError as error:
-            fix = {401: f"check {self.endpoint.api_key_env}", 403: "check the key's rights", 404: "check url and model"}
-            raise _Fatal(f"HTTP {error.status_code}: {_say(error)}", fix.get(error.status_code, "")) from error
-        except (openai.APIError, ValueError, TypeError, AttributeError, LookupError) as error:
-            raise _Again("malformed") from error
+            await self.over
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for line in self.lines:
+                await line.aclose()
 
-    def _read(self, reply: Any, key: str, latency: float) -> Answer:
-        if not getattr(reply, "choices", None):
-            raise _Again("empty")
-        choice, usage = reply.choices[0], reply.usage
-        text = choice.message.content if self.endpoint.route == "chat" else choice.text
-        if not isinstance(text, str):
-            raise _Again("empty")
-        details = getattr(usage, "completion_tokens_details", None)
-        cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
-        tokens = Usage(
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
-            reasoning_tokens=getattr(details, "reasoning_tokens", None) or 0,
-            cached_tokens=cached or 0,
+    async def _guard(self, work: Any) -> None:
+        """What goes wrong in a task ends the run; a task that died in silence would leave it waiting forever."""
+        try:
+            await work
+        except Exception as error:
+            if not self.over.done():
+                self.over.set_exception(error)
+
+    async def _deal(self, first: list[Item], source: Iterator[Request]) -> None:
+        items = first
+        while True:
+            for item in items:
+                await self.room.acquire()
+                self.open += 1
+                self._pass_on(item)
+            batch = list(islice(source, AT_A_TIME))
+            if not batch:
+                break
+            items = self.intake.look_up(batch)
+            await asyncio.sleep(0)
+        self._close_one()
+
+    def _pass_on(self, item: Item) -> None:
+        """To the first endpoint in its order that is open; a result where there is none."""
+        while item.order and self.lines[item.order[0]].closed:
+            item.order.pop(0)
+        if item.order:
+            self.queues[item.order[0]].put_nowait(item)
+            return
+        if all(line.closed for line in self.lines):
+            raise self._nothing_left()
+        self._finish(item, item.error or EndpointError("no endpoint could answer"))
+
+    def _nothing_left(self) -> EndpointError:
+        """Every endpoint is closed: why, where, and what to do."""
+        line = next((line for line in self.lines if line.answered), self.lines[0])
+        assert line.closed is not None  # every line is
+        kind = EndpointError if any(line.answered for line in self.lines) else NotServed
+        return kind(line.closed.what, where=line.endpoint.base_url, fix=line.closed.fix)
+
+    def _finish(self, item: Item, result: Answer | EndpointError) -> None:
+        self.intake.finish(item, result)
+        self.room.release()
+        self._close_one()
+
+    def _close_one(self) -> None:
+        self.open -= 1
+        if not self.open and not self.over.done():
+            self.over.set_result(None)
+
+    async def _work(self, index: int) -> None:
+        line, queue = self.lines[index], self.queues[index]
+        while True:
+            item = await queue.get()
+            if line.closed:
+                self._pass_on(item)
+                continue
+            try:
+                result: Answer | EndpointError = await self._ask(line, item, index)
+            except Closed as closed:
+                self._shut(line, closed)
+                self._pass_on(item)
+                continue
+            except OverBudget as error:
+                error.where = line.endpoint.base_url
+                result = error
+            except EndpointError as error:
+                item.error = error
+                item.order.pop(0)
+                if item.order:
+                    self.stats["fell_back"] += 1
+                    self._pass_on(item)
+                    continue
+                result = error
+            self._finish(item, result)
+
+    def _shut(self, line: Line, closed: Closed) -> None:
+        if line.closed is None:
+            line.closed = closed
+            if len(self.lines) > 1:
+                self.status.notes.append(f"{line.endpoint.label} is asked no more: {closed.what}")
+
+    async def _ask(self, line: Line, item: Item, index: int) -> Answer:
+        """An answer from one endpoint. Raises EndpointError where it has none for this request, OverBudget, Closed."""
+        tries = _Tries()
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(Fault), stop=tries.enough, wait=tries.wait, reraise=True
         )
-        cost = self.endpoint.price(tokens.prompt_tokens, tokens.completion_tokens) if usage else None
-        logprobs = choice.logprobs.model_dump() if getattr(choice, "logprobs", None) else None
-        return Answer(
-            key=key,
-            text=text,
-            finish_reason=choice.finish_reason or "unknown",
-            usage=tokens,
-            cost_usd=cost,
-            latency=latency,
-            request_id=reply.id or "",
-            logprobs=logprobs,
-        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    return await self._attempt(line, item, index)
+        except Fault as fault:
+            if fault.nobody_there and not line.answered:
+                raise Closed(f"no answer after {TRIES} tries: {fault.said}", _UP) from fault
+            raise EndpointError(
+                f"no answer after {TRIES} tries ({fault.kind}: {fault.said})", where=line.endpoint.base_url, fix=_AGAIN
+            ) from fault
+        except Refusal as refusal:
+            self.stats["refused"] += 1
+            raise EndpointError(str(refusal), where=line.endpoint.base_url) from refusal
+        raise AssertionError("tenacity ends by a return or an exception")
+
+    async def _attempt(self, line: Line, item: Item, index: int) -> Answer:
+        """One request sent, and what it cost."""
+        _, worst = line.worst(item.request)
+        slot = await line.pace.enter(line.likely_tokens(item.request))
+        answer, billed = None, None
+        try:
+            if line.closed:
+                raise line.closed
+            attempt = await self.writer.reserve(item.keys[index], worst)
+            self.stats["sent"] += 1
+            try:
+                answer = await line.send(item.keys[index], item.request)
+            except Fault as fault:
+                self.stats[fault.kind] += 1
+                try:
+                    self._heed(line, slot, fault)
+                finally:
+                    await self.writer.release(attempt, fault.billed)
+                raise
+            except (Refusal, Closed):
+                await self.writer.release(attempt, 0.0)
+                raise
+            await self.writer.commit(answer, item.contents[index], attempt)
+            line.down_since = None
+            self._tell(line, answer)
+            billed = answer.usage.prompt_tokens + answer.usage.completion_tokens if answer.usage else None
+            return answer
+        finally:
+            line.pace.leave(slot, answered=answer is not None, tokens=billed)
+
+    def _heed(self, line: Line, slot: Any, fault: Fault) -> None:
+        """What a fault says about the whole endpoint: slow down, wait for it to come back, or give it up."""
+        if fault.kind == "rate_limited":
+            line.pace.refused(slot, fault.wait)
+        elif fault.nobody_there and line.answered:
+            now = asyncio.get_running_loop().time()
+            line.down_since = line.down_since or now
+            if now - line.down_since > OUTAGE:
+                raise Closed(f"nobody there for {OUTAGE:.0f} s: {fault.said}", _AGAIN)
+            fault.patient = True
+            line.pace.away(min(10.0, 0.5 + (now - line.down_since) / 2))
+
+    def _tell(self, line: Line, answer: Answer) -> None:
+        for change in answer.adapted:
+            note = f"{line.endpoint.label} was asked {change}: it does not take that parameter"
+            if note not in self.status.notes:
+                self.status.notes.append(note)
 
 
-class _Again(Exception):
-    """Worth another try."""
-
-    def __init__(self, kind: str, wait: float = 0.0) -> None:
-        super().__init__(kind)
-        self.kind, self.wait = kind, wait
-
-    def error(self, run: _Run) -> EndpointError:
-        said = _say(self.__cause__) if self.__cause__ else "no choices in the reply"
-        kind = EndpointError if run.stats["answered"] or not _refused(self.__cause__) else NotServed
-        return kind(
-            f"no answer after {TRIES} tries ({self.kind}: {said})",
-            where=run.endpoint.base_url,
-            fix="check that the server is up, then run the same command again",
-        )
+_UP = "check that the server is up, then run the same command again"
+_AGAIN = "run the same command again: it asks only for what is missing"
 
 
-def _refused(error: BaseException | None) -> bool:
-    """Whether no connection came about at all."""
-    import httpx2
+class _Tries:
+    """When tenacity stops, how long it waits. Refusals for the rate and outages wait in the pace and do not count."""
 
-    while error is not None:
-        if isinstance(error, httpx2.ConnectError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    def __init__(self) -> None:
+        self.failures = 0
 
+    def enough(self, state: tenacity.RetryCallState) -> bool:
+        self.failures += not _fault(state).patient
+        return self.failures >= TRIES
 
-class _Fatal(Exception):
-    """Nothing sent to this endpoint can succeed."""
-
-    def __init__(self, what: str, fix: str) -> None:
-        super().__init__(what)
-        self.fix = fix
+    def wait(self, state: tenacity.RetryCallState) -> float:
+        fault = _fault(state)
+        if fault.patient:
+            return 0.0
+        return max(fault.wait, float(_BACKOFF(state)) if self.failures > 1 else _FIRST_WAIT)
 
 
-def _untyped(messages: Sequence[dict[str, str]]) -> Any:
-    """The openai package types messages by role; ours are checked by the endpoint."""
-    return list(messages)
+def _fault(state: tenacity.RetryCallState) -> Fault:
+    fault = state.outcome.exception() if state.outcome else None
+    assert isinstance(fault, Fault)  # nothing else is tried again
+    return fault
 
 
-def _retry_after(error: "openai.RateLimitError") -> float:
-    try:
-        return max(0.0, float(error.response.headers.get("retry-after", "1")))
-    except ValueError:
-        return 1.0
+_FIRST_WAIT = 0.05
+_BACKOFF = tenacity.wait_random_exponential(multiplier=0.2, max=5.0)
 
 
-def _say(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def _batches(source: Iterator[Request]) -> Iterator[list[Request]]:
+    while batch := list(islice(source, AT_A_TIME)):
+        yield batch

@@ -1,117 +1,219 @@
-"""Every answer, durable before anything uses it: SQLite in WAL mode, keyed by content.
+"""Every answer, durable before anything uses it: SQLite in WAL mode, keyed by content; and what was spent for it.
 
 `synchronous=NORMAL`: a committed answer survives a killed process always; on power loss commits since the last
-checkpoint of the WAL may be lost, never torn. Requests under way are reserved at their worst case, so that a killed
-run knows what it may have spent. Several processes may share one journal.
+checkpoint of the WAL may be lost, never torn. Several processes may share one journal, and one budget: what is left is
+read inside the transaction that reserves it.
+
+    answers    key, the request it answers, the answer
+    attempts   every request that was sent and has no answer yet, at its worst case in dollars
+    money      dollars of all answers, and of replies that were billed and held none
+    batches    what was submitted to a Batch API and not collected yet; its requests stand in attempts
+
+An attempt ends by an answer, by a refusal that no endpoint bills (an HTTP error, nobody there), or never: the process
+was killed, the connection broke. Then nobody knows whether it was billed, and it stays counted at its worst.
 """
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from evalkit.endpoint.answer import Answer
 from evalkit.errors import DataError
 
 _APPLICATION_ID = 0x706F7473  # "pots"
+VERSION = 2
+"""Of the tables. Another version is refused."""
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS reserved (key TEXT PRIMARY KEY, usd REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, usd REAL, batch TEXT, request TEXT
+);
+CREATE TABLE IF NOT EXISTS money (id INTEGER PRIMARY KEY CHECK (id = 0), usd REAL NOT NULL, unpriced INTEGER NOT NULL);
+INSERT OR IGNORE INTO money VALUES (0, 0.0, 0);
+CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, remote TEXT) WITHOUT ROWID;
 """
+_AT_A_TIME = 500
+"""Keys looked up by one statement."""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Dollars of a journal. `risked` is the worst case of attempts whose fate is unknown; `unpriced` counts answers."""
+
+    paid: float
+    risked: float
+    unpriced: int
+    open: int
+
+    @property
+    def worst(self) -> float:
+        return self.paid + self.risked
 
 
 class Journal:
-    """A context manager. Raises DataError where the file is torn or none of ours."""
+    """A context manager. Raises DataError where the file is torn, of another version, or none of ours."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.lock = threading.Lock()
+        self.closed = False
+        self._last: Spending | None = None
 
     def __enter__(self) -> "Journal":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            (found,) = self.db.execute("PRAGMA application_id").fetchone()
-            (tables,) = self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if found != _APPLICATION_ID and tables:
-                raise DataError("a database of another program", where=str(self.path), fix="choose another journal")
+            self._check_owner()
             self.db.execute("PRAGMA journal_mode=WAL")
             self.db.execute("PRAGMA synchronous=NORMAL")
             self.db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+            self.db.execute(f"PRAGMA user_version={VERSION}")
             self.db.executescript(_SCHEMA)
             (sound,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"not a readable journal: {error}", where=str(self.path), fix="restore or move it"
-            ) from error
+            raise self._error(f"not a readable journal: {error}", "restore or move it") from error
         except OSError as error:
-            raise DataError(f"cannot open: {error}", where=str(self.path)) from error
+            raise self._error(f"cannot open: {error}") from error
         if sound != "ok":
-            raise DataError(f"a torn journal: {sound}", where=str(self.path), fix="restore or move it")
+            raise self._error(f"a torn journal: {sound}", "restore or move it")
+        return self
+
+    def _check_owner(self) -> None:
+        (owner,) = self.db.execute("PRAGMA application_id").fetchone()
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and owner != _APPLICATION_ID:
+            raise self._error("a database of another program", "choose another journal")
+        if tables and version != VERSION:
+            raise self._error(
+                f"a journal of version {version}, but this potstill reads version {VERSION}",
+                "use the potstill that wrote it, or another journal",
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._last = self.spending()
+        except sqlite3.Error:
+            self._last = None
+        with self.lock:
+            self.db.close()
+            self.closed = True
+
+    def _error(self, what: str, fix: str = "") -> DataError:
+        return DataError(what, where=str(self.path), fix=fix)
+
+    def find(self, keys: Iterable[str]) -> dict[str, Answer]:
+        """The answers known already, by key."""
+        wanted, found = list(keys), {}
+        for start in range(0, len(wanted), _AT_A_TIME):
+            part = wanted[start : start + _AT_A_TIME]
+            marks = ",".join("?" * len(part))
+            with self.lock:
+                rows = self.db.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part).fetchall()
+            for key, answer in rows:
+                found[key] = _read(answer)
+        return found
+
+    def get(self, key: str) -> Answer | None:
+        """One answer, or None."""
+        return self.find([key]).get(key)
+
+    def __len__(self) -> int:
+        with self.lock:
+            (number,) = self.db.execute("SELECT count(*) FROM answers").fetchone()
+        return int(number)
+
+    def spending(self) -> Spending:
+        """What was paid, and what attempts without a known end may have cost; after closing, what it was then."""
+        with self.lock:
+            if self.closed and self._last is not None:
+                return self._last
+            paid, unpriced = self.db.execute("SELECT usd, unpriced FROM money").fetchone()
+            risked, number = self.db.execute("SELECT total(usd), count(*) FROM attempts").fetchone()
+        return Spending(paid, risked, unpriced, number)
+
+    def write(self) -> "Transaction":
+        """A context manager: what is done in it is durable at its end, or undone."""
+        return Transaction(self)
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Rows of a query."""
+        with self.lock:
+            return self.db.execute(statement, values).fetchall()
+
+    def answers(self) -> Iterator[Answer]:
+        """Every answer, in the order of the keys."""
+        last = ""
+        while rows := self.rows("SELECT key, answer FROM answers WHERE key > ? ORDER BY key LIMIT 500", (last,)):
+            last = rows[-1][0]
+            yield from (_read(answer) for _, answer in rows)
+
+
+def _read(answer: str) -> Answer:
+    return Answer.model_validate_json(answer).model_copy(update={"from_journal": True})
+
+
+class Transaction:
+    """Everything that is written: one transaction for a group of requests costs little more than one for a single."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal, self.db = journal, journal.db
+
+    def __enter__(self) -> "Transaction":
+        self.journal.lock.acquire()
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self.journal.lock.release()
+            raise self.journal._error(f"cannot write: {error}", "free some space") from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.db.close()
-
-    def find(self, keys: Iterable[str]) -> dict[str, Answer]:
-        """The answers known already, by key."""
-        found = {}
-        with self.lock:
-            for key in keys:
-                row = self.db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-                if row:
-                    found[key] = Answer.model_validate_json(row[0]).model_copy(update={"from_journal": True})
-        return found
-
-    def reserve(self, reservations: Mapping[str, float]) -> None:
-        """Note requests that are about to be sent, at their worst case in dollars."""
-        with self._writing():
-            self.db.executemany("INSERT OR REPLACE INTO reserved VALUES (?, ?)", list(reservations.items()))
-
-    def commit(self, answers: Iterable[Answer]) -> None:
-        """Make answers durable and release their reservations, in one transaction."""
-        answers = list(answers)
-        with self._writing():
-            self.db.executemany(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?)",
-                [(answer.key, answer.model_dump_json(exclude={"from_journal"})) for answer in answers],
-            )
-            self.db.executemany("DELETE FROM reserved WHERE key = ?", [(answer.key,) for answer in answers])
-
-    def spent(self) -> float:
-        """Dollars of all answers with a known price, and of what was under way when a process died, at its worst."""
-        with self.lock:
-            (paid,) = self.db.execute("SELECT total(json_extract(answer, '$.cost_usd')) FROM answers").fetchone()
-            (risked,) = self.db.execute("SELECT total(usd) FROM reserved").fetchone()
-        return float(paid) + float(risked)
-
-    def _writing(self) -> "_Transaction":
-        return _Transaction(self)
-
-
-class _Transaction:
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-
-    def __enter__(self) -> None:
-        self.journal.lock.acquire()
         try:
-            self.journal.db.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            self.journal.lock.release()
-            raise DataError(f"cannot write: {error}", where=str(self.journal.path), fix="free some space") from error
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            self.journal.db.execute("ROLLBACK" if kind else "COMMIT")
+            self.db.execute("ROLLBACK" if kind else "COMMIT")
         except sqlite3.Error as failure:
-            raise DataError(
-                f"cannot write: {failure}", where=str(self.journal.path), fix="free some space"
-            ) from failure
+            raise self.journal._error(f"cannot write: {failure}", "free some space") from failure
         finally:
             self.journal.lock.release()
+        if isinstance(error, sqlite3.Error):
+            raise self.journal._error(f"cannot write: {error}", "free some space") from error
+
+    def reserve(
+        self, key: str, usd: float | None, limit: float | None, batch: str | None = None, request: str | None = None
+    ) -> int | None:
+        """Note a request that is about to be sent, one of a batch with its content; None where it could exceed `limit`
+        dollars in all."""
+        if limit is not None:
+            (spent,) = self.db.execute("SELECT usd + (SELECT total(usd) FROM attempts) FROM money").fetchone()
+            if spent + (usd or 0.0) > limit:
+                return None
+        values = (key, usd, batch, request)
+        return self.db.execute("INSERT INTO attempts (key, usd, batch, request) VALUES (?, ?, ?, ?)", values).lastrowid
+
+    def commit(self, answer: Answer, request: str, attempt: int | None) -> None:
+        """Make an answer durable, and settle its attempt: what it cost instead of what it might have."""
+        text = answer.model_dump_json(exclude={"from_journal"}, exclude_defaults=True)
+        fresh = self.db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", (answer.key, request, text)).rowcount
+        self._charge(answer.cost_usd, attempt, unpriced=bool(fresh) and answer.cost_usd is None)
+
+    def release(self, attempt: int | None, usd: float | None = 0.0) -> None:
+        """An attempt that was not billed, or was billed `usd` for no answer. None: unknown, it stays as it is."""
+        if usd is not None:
+            self._charge(usd, attempt)
+
+    def _charge(self, usd: float | None, attempt: int | None, *, unpriced: bool = False) -> None:
+        if usd is None and attempt is not None:
+            # No usage came: the worst case is all that is known, and it stays counted.
+            (usd,) = self.db.execute("SELECT usd FROM attempts WHERE id = ?", (attempt,)).fetchone() or (None,)
+        if attempt is not None:
+            self.db.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
+        if usd or unpriced:
+            self.db.execute("UPDATE money SET usd = usd + ?, unpriced = unpriced + ?", (usd or 0.0, int(unpriced)))

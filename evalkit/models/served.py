@@ -93,7 +93,7 @@ class EndpointModel:
         return Generated(
             text=text,
             finish_reason="stop" if cut else answer.finish_reason,
-            tokens=answer.usage.completion_tokens,
+            tokens=answer.usage.completion_tokens if answer.usage else 0,
             seconds=answer.latency,
             error="" if answer.finish_reason in ("stop", "length") else f"ended by {answer.finish_reason!r}",
         )

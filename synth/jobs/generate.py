@@ -1,7 +1,7 @@
 """synth generate: ask, parse, prove, decontaminate, split, write.
 
 1. plan     every request is fixed by the recipe: category, level, number
-2. ask      answers are durable in `journal.sqlite` before anything uses them
+2. ask      answers are durable in `journal.sqlite` before anything uses them; proving begins with the first
 3. parse    answers become problems or rejects; the same task twice is kept once
 4. prove    the solution passes its own tests, an empty stub fails them (`proofs.jsonl`)
 5. check    no row solves a task of an evaluation suite (`contamination.jsonl`)
@@ -11,9 +11,11 @@ Each step keeps what it paid for, so a killed run goes on where it was.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from evalkit.console import console
+from evalkit.console import console, live
+from evalkit.endpoint import Journal, Spending, Status
 from evalkit.errors import DataError, NotServed
 from evalkit.normal_form import normal_form
 from evalkit.records import Problem
@@ -23,36 +25,66 @@ from synth.ask import Answered, ask
 from synth.contamination import Clean, decontaminate
 from synth.dataset import KIND, fingerprint, write_dataset
 from synth.funnel import funnel
-from synth.parse import Dropped, parse_answer, task_key
+from synth.panel import Panel
+from synth.parse import Dropped, task_key
 from synth.plan import Question, plan
-from synth.proof import Proof, prove
+from synth.proof import Proof, prove, proven
+from synth.proving import Proving
 from synth.recipe import GenerateRecipe
 from synth.records import Evidence, Reject, Sample, Split, Stage
 from synth.split import split_by_solution
 
 
-def generate(recipe: GenerateRecipe) -> dict[str, Any]:
-    """Run the recipe into its output folder; returns the summary. A finished folder returns at once."""
+def generate(recipe: GenerateRecipe, *, batch: bool = False) -> dict[str, Any]:
+    """Run the recipe into its output folder; returns the summary. A finished folder returns at once.
+
+    `batch`: by the teachers' Batch API, which answers within a day at a lower price.
+    """
     run = RunFolder(recipe.output, KIND, recipe.model_dump(mode="json")).open()
     if run.finished:
         console.print(f"{recipe.output}: finished already, {run.summary['kept']} rows kept")
         return run.summary
-    with run.or_nothing(NotServed):
-        answers = ask(plan(recipe), recipe)
-    problems, rejects = parse_all(answers)
+    status = Status()
     with Sandbox(recipe.slots) as sandbox:
+        with run.or_nothing(NotServed):
+            answers = _ask(plan(recipe), recipe, status, sandbox, batch)
+        problems, rejects = parse_all(answers)
         proofs = prove(problems, recipe.output / "proofs.jsonl", sandbox)
-        proven = [problem for problem in problems if _proven(proofs[problem.id])]
-        rejects += [_unproven(answers[id], proof) for id, proof in proofs.items() if not _proven(proof)]
-        clean = decontaminate(proven, recipe.decontaminate, recipe.output / "contamination.jsonl", sandbox)
-    kept = [problem for problem in proven if not clean[problem.id].match]
+        good = [problem for problem in problems if proven(proofs[problem.id])]
+        rejects += [_unproven(answers[id], proof) for id, proof in proofs.items() if not proven(proof)]
+        clean = decontaminate(good, recipe.decontaminate, recipe.output / "contamination.jsonl", sandbox)
+    kept = [problem for problem in good if not clean[problem.id].match]
     rejects += [_contaminated(answers[id], found) for id, found in clean.items() if found.match]
     samples = assemble(kept, answers, proofs, clean, recipe)
     write_dataset(recipe.output, samples, rejects, run.recipe)
     run.update_manifest(fingerprint=fingerprint(recipe.output))
-    summary = funnel(list(answers.values()), samples, rejects)
+    summary = funnel(list(answers.values()), samples, rejects, spending(recipe.output), status)
     run.finish(summary)
     return summary
+
+
+def _ask(
+    questions: Sequence[Question], recipe: GenerateRecipe, status: Status, sandbox: Sandbox, batch: bool
+) -> dict[str, Answered]:
+    """Ask, prove what comes, and show both."""
+    proving = Proving(recipe.output / "proofs.jsonl", sandbox)
+    panel = Panel(len(questions), status, proving, max_usd=recipe.max_usd)
+
+    def on_answered(answered: Answered) -> None:
+        panel.done += 1
+        proving.offer(answered)
+
+    with live(panel.render, panel.line), proving:
+        answers = ask(questions, recipe, status=status, on_answered=on_answered, batch=batch)
+    for note in status.notes:
+        console.print(note, markup=False)
+    return answers
+
+
+def spending(folder: Path) -> Spending:
+    """What the journal of a dataset has cost, answers of earlier runs included."""
+    with Journal(folder / "journal.sqlite") as journal:
+        return journal.spending()
 
 
 def parse_all(answers: dict[str, Answered]) -> tuple[list[Problem], list[Reject]]:
@@ -61,16 +93,9 @@ def parse_all(answers: dict[str, Answered]) -> tuple[list[Problem], list[Reject]
     rejects: list[Reject] = []
     seen: dict[str, str] = {}
     for id, answered in answers.items():
-        question, answer = answered.question, answered.answer
-        if answer is None:
-            rejects.append(reject(answered, Stage.REQUEST, answered.error))
-            continue
-        found = parse_answer(
-            answer.text, id=id, category=question.category, level=question.level, source=answered.source
-        )
+        found = answered.found
         if isinstance(found, Dropped):
-            reason = found.reason if answer.finish_reason != "length" else f"cut off at the token limit; {found.reason}"
-            rejects.append(reject(answered, found.stage, reason))
+            rejects.append(reject(answered, found.stage, found.reason))
         elif first := seen.get(task_key(found)):
             rejects.append(reject(answered, Stage.DUPLICATE, f"the same task as {first}"))
         else:
@@ -113,21 +138,19 @@ def _evidence(
     assert proof.stub is not None  # only proven rows come here
     return Evidence(
         teacher=answered.source,
-        model=answered.model,
+        model=answered.answer.model,
         prompt_digest=answered.question.digest,
         request=answered.answer.key,
-        usage=answered.answer.usage.model_dump(),
-        cost_usd=answered.answer.cost_usd,
+        usage=answered.usage,
+        cost_usd=answered.cost_usd,
+        corrections=len(answered.before),
+        adapted=answered.answer.adapted,
         verdict=proof.solution,
         stub_verdict=proof.stub,
         normal_form=forms[proof.id],
         contamination={"suites": list(clean.suites), "methods": list(clean.methods)},
         split=splits[proof.id],
     )
-
-
-def _proven(proof: Proof) -> bool:
-    return proof.solution.passed and proof.stub is not None and not proof.stub.passed
 
 
 def _unproven(answered: Answered, proof: Proof) -> Reject:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synth.ask import ask
-from synth.parse import Dropped, parse_answer
+from synth.parse import Dropped
 from synth.plan import plan
 from synth.recipe import GenerateRecipe
 
@@ -18,11 +18,9 @@ def preview(recipe: GenerateRecipe, number: int) -> Iterator[str]:
     for question in questions:
         answered = answers[question.id]
         if answered.answer is None:
-            yield f"── {question.id}  no answer: {answered.error}\n"
+            yield f"── {question.id}  no answer: {answered.failure}\n"
             continue
-        found = parse_answer(
-            answered.answer.text, id=question.id, category=question.category, level=question.level, source=""
-        )
+        found = answered.found
         made = f"dropped at {found.stage}: {found.reason}" if isinstance(found, Dropped) else "parsed"
         yield f"── {question.id}  {question.category}, {question.level}\n{question.messages[-1]['content']}\n"
         yield f"── answer ({answered.answer.finish_reason}), {made}\n{answered.answer.text}\n"

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from synth.teacher.faults import Faults
+from synth.teacher.faults import Faults, spoil
 from synth.teacher.flaws import answer
 
 MODEL = "potstill-builtin"
@@ -22,25 +22,28 @@ def create_app(*, flaws: float = 0.0, seed: int = 0, faults: Faults | None = Non
     faults = faults or Faults()
 
     async def chat(request: Request) -> Response:
-        if (fault := await faults.strike()) is not None:
-            return fault
+        fault = await faults.strike()
+        if fault is not None and (instead := faults.response(fault)) is not None:
+            return instead
         try:
             body = await request.json()
-            text = body["messages"][-1]["content"]
-            if not isinstance(text, str):
-                raise TypeError(type(text))
+            asked = [message["content"] for message in body["messages"] if message["role"] == "user"]
+            text = asked[0]
+            heard = "".join(message["content"] for message in body["messages"])
+            if not all(isinstance(said, str) for said in asked):
+                raise TypeError
         except (ValueError, KeyError, IndexError, TypeError):
-            return error(400, "messages: a list whose last item has a text as its content")
+            return error(400, "messages: a list with a user message whose content is a text")
         if body.get("model") != MODEL:
             return error(404, f"no such model; this server has {MODEL}")
-        said = answer(text, flaws, seed)
+        said = answer(text, flaws, seed, again=len(asked) > 1)
         if said is None:
             return error(400, "this built-in teacher answers questions with Category, Level and Task number lines only")
         finish = "stop"
         limit = body.get("max_tokens") or body.get("max_completion_tokens")
         if limit and len(said) > limit * CHARACTERS_PER_TOKEN:
             said, finish = said[: limit * CHARACTERS_PER_TOKEN], "length"
-        return JSONResponse(reply(text, said, finish))
+        return JSONResponse(spoil(reply(heard, said, finish), fault))
 
     async def models(_: Request) -> Response:
         owner = "potstill (a grammar, not a language model)"

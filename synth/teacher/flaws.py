@@ -45,12 +45,17 @@ def _flaw(asked: Asked, share: float, seed: int) -> str:
     return "prose" if kind == "duplicate" and _earlier(asked, share, seed) is None else kind
 
 
-def answer(text: str, share: float, seed: int) -> str | None:
-    """The answer to a question, with its planted flaw; None where the question cannot be read."""
+def answer(text: str, share: float, seed: int, *, again: bool = False) -> str | None:
+    """The answer to a question, with its planted flaw; None where the question cannot be read.
+
+    `again`: it was sent back. Then the form is right, and what is wrong in the task stays wrong.
+    """
     asked = read_question(text)
     if asked is None:
         return None
     flaw = _flaw(asked, share, seed)
+    if again and flaw in ("prose", "truncated_json"):
+        flaw = "none"
     rng = random.Random(f"{seed}:{asked.category}:{asked.level}:{asked.number}")
     source = _earlier(asked, share, seed) if flaw == "duplicate" else None
     task = compose(asked.category, asked.level, (source or asked).number, seed)

@@ -56,11 +56,31 @@ def test_planted_flaws_are_found(made: GenerateRecipe) -> None:
         ("wrong_solution", Stage.SOLUTION),
         ("syntax_error", Stage.SYNTAX),
         ("vacuous_test", Stage.STUB),
-        ("truncated_json", Stage.PARSE),
     ):
         assert planted[kind]["planted"] > 3
         assert planted[kind]["at"] == {stage: planted[kind]["planted"]}
     assert planted["prose"]["rejected"] <= 1  # repaired by the parser; one may be a duplicate or contaminated
+
+
+def test_an_answer_without_a_task_is_sent_back_with_the_reason(made: GenerateRecipe, tmp_path: Path) -> None:
+    summary = read_json(made.output / "summary.json")
+    cut = summary["planted"]["truncated_json"]["planted"]
+    assert summary["corrected"] == cut > 3
+    assert summary["planted"]["truncated_json"]["rejected"] == 0
+    corrected = [row for split in Split for row in read_split(made.output, split) if row.evidence.corrections]
+    assert len(corrected) == cut
+    assert all(row.evidence.usage["prompt_tokens"] > 500 for row in corrected)  # both questions were paid for
+    once = made.model_copy(
+        update={
+            "output": tmp_path / "once",
+            "tasks": 120,
+            "corrections": 0,
+            "splits": SplitSizes(heldout=0, validation=0),
+        }
+    )
+    planted = generate(once)["planted"]["truncated_json"]
+    assert planted["at"] == {Stage.PARSE: planted["planted"]}
+    assert planted["planted"] > 0
 
 
 def test_splits_share_no_solution(made: GenerateRecipe) -> None:

@@ -4,11 +4,9 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,67 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request as HttpRequest
+from endpoint_server import MODEL, Server
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from evalkit.endpoint import Answer, Endpoint, Journal, Request, ask_many
-from evalkit.errors import ConfigError, DataError, EndpointError
-
-MODEL = "echo"
-
-
-class Server:
-    """A real server on loopback that counts what it answered and misbehaves as told."""
-
-    def __init__(self) -> None:
-        self.answered: Counter[str] = Counter()
-        self.failing: dict[str, list[Response]] = {}
-        self.storm_until = 0.0
-        self.delay = 0.0
-        self.refused = 0
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        app = Starlette(routes=[Route("/v1/chat/completions", self.chat, methods=["POST"])])
-        config = uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="critical")
-        self.uvicorn = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.uvicorn.run, daemon=True)
-        self.thread.start()
-        while not self.uvicorn.started:
-            time.sleep(0.01)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    async def chat(self, request: HttpRequest) -> Response:
-        import asyncio
-
-        body = await request.json()
-        text = body["messages"][-1]["content"]
-        if self.delay:
-            await asyncio.sleep(self.delay)
-        if time.monotonic() < self.storm_until:
-            self.refused += 1
-            return JSONResponse({"error": {"message": "slow down"}}, 429, headers={"retry-after": "0.1"})
-        if faults := self.failing.get(text):
-            return faults.pop()
-        if body["model"] != MODEL:
-            return JSONResponse({"error": {"message": "no such model"}}, 404)
-        self.answered[text] += 1
-        message = {"role": "assistant", "content": f"answer to {text}"}
-        usage = {"prompt_tokens": 10, "completion_tokens": 100, "total_tokens": 110}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return JSONResponse(
-            {"id": "r", "object": "chat.completion", "created": 0, "model": MODEL, "choices": [choice], "usage": usage}
-        )
-
-    def stop(self) -> None:
-        self.uvicorn.should_exit = True
-        self.thread.join(5)
+from evalkit.endpoint.answer import key_of
+from evalkit.errors import ConfigError, DataError, EndpointError, NotServed
 
 
 @pytest.fixture
@@ -92,6 +35,10 @@ def endpoint(server: Server, **changes: Any) -> Endpoint:
 
 def requests(number: int) -> list[Request]:
     return [Request(id=str(i), messages=({"role": "user", "content": f"q{i}"},)) for i in range(number)]
+
+
+def key(request: Request) -> str:
+    return key_of(request.content(MODEL, {}))
 
 
 def test_answers_come_in_order_and_are_never_asked_twice(server: Server, tmp_path: Path) -> None:
@@ -133,10 +80,8 @@ def test_a_wrong_model_stops_at_once(server: Server, tmp_path: Path) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     nowhere = Endpoint(base_url="http://127.0.0.1:9/v1", model=MODEL)
-    with Journal(tmp_path / "j.sqlite") as journal:
-        answers = ask_many(nowhere, journal, requests(1))
-    assert isinstance(answers["0"], EndpointError)
-    assert "check that the server is up" in str(answers["0"])
+    with Journal(tmp_path / "j.sqlite") as journal, pytest.raises(NotServed, match="check that the server is up"):
+        ask_many(nowhere, journal, requests(50))
 
 
 def test_the_budget_holds_under_concurrency(server: Server, tmp_path: Path) -> None:
@@ -145,9 +90,9 @@ def test_the_budget_holds_under_concurrency(server: Server, tmp_path: Path) -> N
     asked = [r.model_copy(update={"params": {"max_tokens": 200}}) for r in requests(60)]
     with Journal(tmp_path / "j.sqlite") as journal:
         answers = ask_many(priced, journal, asked, max_usd=3.05)
-        assert journal.spent() <= 3.05
+        assert journal.spending().worst <= 3.05
         again = ask_many(priced, journal, asked, max_usd=3.05)
-        assert journal.spent() <= 3.05
+        assert journal.spending().worst <= 3.05
     paid = sum(isinstance(answer, Answer) for answer in answers.values())
     assert 15 <= paid <= 30  # each costs $0.10 and reserves $0.20
     assert paid <= sum(isinstance(answer, Answer) for answer in again.values()) <= 30
@@ -214,7 +159,7 @@ def kill_and_resume(server: Server, path: Path, kills: int, number: int) -> None
     assert all(server.answered[text] == count for text, count in frozen.items())
     assert len(server.answered) == number
     with Journal(path) as journal:
-        assert len(journal.find(request.key(MODEL) for request in requests(number))) == number
+        assert len(journal.find(key(request) for request in requests(number))) == number
 
 
 def test_kill_9_pays_nothing_twice(server: Server, tmp_path: Path) -> None:
@@ -232,4 +177,4 @@ def test_two_processes_share_a_journal(server: Server, tmp_path: Path) -> None:
     both = [subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, path, "400"]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     with Journal(path) as journal:
-        assert len(journal.find(request.key(MODEL) for request in requests(400))) == 400
+        assert len(journal.find(key(request) for request in requests(400))) == 400

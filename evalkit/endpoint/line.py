@@ -1,0 +1,205 @@
+"""One endpoint: sends a request through the `openai` package and says what came of it, in the few words that matter.
+
+an answer    the parsed JSON of the reply
+Fault        worth another try: rate_limited, timeout, disconnect, server_error, malformed, empty
+Refusal      this request can never succeed (too long, a parameter out of range)
+Closed       no request here can: a bad key, an unknown model, no credit, nobody there
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from evalkit.endpoint.answer import Answer, Request
+from evalkit.endpoint.config import Endpoint
+from evalkit.endpoint.dialect import Dialect
+from evalkit.endpoint.pace import Pace, retry_after
+from evalkit.endpoint.reading import NoAnswer, cost, read_reply
+
+if TYPE_CHECKING:
+    import openai
+
+DEFAULT_MAX_TOKENS = 4096
+"""Worst case of a request that names no limit, where tokens are reserved."""
+REFUSALS = 20
+"""Refused requests in a row, and not one answered, from which an endpoint is closed: it is the form that it refuses."""
+_FIX = {401: "check {key}", 403: "check the rights of {key}", 404: "check base_url and model", 402: "add credit"}
+_NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "credit_balance_too_low")
+
+
+class Fault(Exception):
+    """Worth another try, in `wait` seconds at the earliest. `billed`: dollars that it cost all the same; None where
+    nobody knows."""
+
+    def __init__(self, kind: str, said: str = "", *, wait: float = 0.0, billed: float | None = 0.0) -> None:
+        super().__init__(said or kind)
+        self.kind, self.said, self.wait, self.billed = kind, said or "no choices in the reply", wait, billed
+        self.nobody_there = False
+        """No connection came about."""
+        self.patient = kind == "rate_limited"
+        """Whether waiting for it to pass counts as no failure."""
+
+
+class Refusal(Exception):
+    """The endpoint will not take this request, whenever it is sent."""
+
+
+class Closed(Exception):
+    """Nothing sent to this endpoint can succeed."""
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.what, self.fix = what, fix
+
+
+class Line:
+    """A connection to one endpoint, with its pace and its dialect. Made inside the event loop, closed by `aclose`."""
+
+    def __init__(self, endpoint: Endpoint, transport: Any = None) -> None:
+        import openai
+
+        self.endpoint = endpoint
+        self.pace = Pace(
+            endpoint.max_concurrency, requests=endpoint.requests_per_minute, tokens=endpoint.tokens_per_minute
+        )
+        self.dialect = Dialect()
+        self.price = endpoint.prices
+        self.answered = self.refused = 0
+        self.closed: Closed | None = None
+        self.down_since: float | None = None
+        """Event-loop time since which nobody is there; None while somebody is."""
+        self.client = openai.AsyncOpenAI(
+            base_url=endpoint.base_url,
+            api_key=endpoint.key(),
+            max_retries=0,
+            http_client=_http(endpoint, transport),
+        )
+
+    async def aclose(self) -> None:
+        await self.client.close()
+
+    def params(self, request: Request) -> dict[str, Any]:
+        return {**self.endpoint.params, **request.params}
+
+    def prompt(self, request: Request) -> str:
+        """What the completions route is sent: the prompt, or the messages one below the other."""
+        return request.prompt if request.prompt is not None else "\n\n".join(m["content"] for m in request.messages)
+
+    def body(self, request: Request) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What is sent, in the endpoint's dialect, and what was changed for it."""
+        params, adapted = self.dialect.speak(self.params(request))
+        if self.endpoint.route == "chat":
+            return {"model": self.endpoint.model, "messages": request.messages, **params}, adapted
+        return {"model": self.endpoint.model, "prompt": self.prompt(request), **params}, adapted
+
+    def worst(self, request: Request) -> tuple[int, float | None]:
+        """Most tokens that a request can take, and dollars (None: unknown): every character of the prompt a token
+        (no byte-level tokenizer makes more of a byte), every token that may be answered."""
+        prompt = sum(len(m["content"].encode()) + 16 for m in request.messages) + len((request.prompt or "").encode())
+        params = self.params(request)
+        prompt += len(json.dumps(params["response_format"])) if params.get("response_format") else 0
+        most = int(params.get("max_tokens") or params.get("max_completion_tokens") or DEFAULT_MAX_TOKENS)
+        most *= int(params.get("n") or 1)
+        return prompt + most, None if self.price is None else self.price.of(prompt, most)
+
+    def likely_tokens(self, request: Request) -> int:
+        """Tokens that a window is asked for before the endpoint says what it took: as providers estimate them."""
+        params = self.params(request)
+        most = int(params.get("max_tokens") or params.get("max_completion_tokens") or DEFAULT_MAX_TOKENS)
+        return sum(len(m["content"]) // 4 + 8 for m in request.messages) + len(request.prompt or "") // 4 + most
+
+    async def send(self, key: str, request: Request) -> Answer:
+        """One request, one reply. Raises Fault, Refusal or Closed."""
+        import openai
+
+        while True:
+            body, adapted = self.body(request)
+            start = time.perf_counter()
+            try:
+                reply = await self._post(body)
+            except openai.APIStatusError as error:
+                if error.status_code in (400, 422) and self.dialect.learn(error.body, body):
+                    continue  # an endpoint bills no refusal, and the next request knows
+                raise self._status(error) from error
+            except openai.APIConnectionError as error:
+                raise self._broken(error) from error
+            except openai.APIError as error:
+                raise Fault("malformed", _say(error), billed=None) from error
+            return self._read(reply, key, time.perf_counter() - start, adapted)
+
+    async def _post(self, body: dict[str, Any]) -> Any:
+        """The raw reply. `client.post` sends the body as it is: `chat.completions.create` would check each part of it
+        against its types and build a model of the reply, half of all the CPU of a request."""
+        import httpx2
+
+        route = "/chat/completions" if self.endpoint.route == "chat" else "/completions"
+        return await self.client.post(route, cast_to=httpx2.Response, body=body)
+
+    def _read(self, reply: Any, key: str, latency: float, adapted: tuple[str, ...]) -> Answer:
+        self.pace.heard(reply.headers)
+        try:
+            data = json.loads(reply.content)
+            answer = read_reply(data, key, self.endpoint, latency)
+        except NoAnswer as error:
+            raise Fault(error.kind, billed=cost(self.endpoint, error.usage)) from error
+        except ValueError as error:
+            raise Fault("malformed", f"not JSON: {_say(error)}", billed=None) from error
+        self.answered += 1
+        return answer.model_copy(update={"adapted": adapted}) if adapted else answer
+
+    def _broken(self, error: "openai.APIConnectionError") -> Fault:
+        """No whole reply: nobody there (not billed), no answer in time, or a connection that broke (who knows)."""
+        import openai
+
+        if _nobody_there(error):
+            fault = Fault("disconnect", _say(error.__cause__ or error))
+            fault.nobody_there = True
+            return fault
+        if isinstance(error, openai.APITimeoutError):
+            return Fault("timeout", f"no answer in {self.endpoint.timeout:g} s", billed=None)
+        return Fault("disconnect", _say(error.__cause__ or error), billed=None)
+
+    def _status(self, error: "openai.APIStatusError") -> Exception:
+        """What an HTTP error means. None of them is billed."""
+        code = error.status_code
+        body = error.body if isinstance(error.body, Mapping) else {}
+        if body.get("code") in _NO_CREDIT or body.get("type") in _NO_CREDIT:
+            return Closed(f"HTTP {code}: {_say(error)}", _FIX[402])
+        if code == 429:
+            return Fault("rate_limited", _say(error), wait=retry_after(error.response.headers))
+        if code in (408, 409) or code >= 500:
+            return Fault("server_error", _say(error), wait=min(60.0, retry_after(error.response.headers, 0.0)))
+        if code in _FIX:
+            return Closed(f"HTTP {code}: {_say(error)}", _FIX[code].format(key=self.endpoint.api_key_env))
+        self.refused += 1
+        if self.refused >= REFUSALS and not self.answered:
+            return Closed(f"HTTP {code} to the first {self.refused} requests: {_say(error)}", "check the parameters")
+        return Refusal(f"HTTP {code}: {_say(error)}")
+
+
+def _http(endpoint: Endpoint, transport: Any) -> Any:
+    """The HTTP client: over aiohttp, at half the CPU of the default transport, unless a transport is given."""
+    import httpx2
+    from openai import DefaultAioHttpClient
+
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=endpoint.max_concurrency)
+    if transport is not None:
+        return httpx2.AsyncClient(transport=transport, timeout=endpoint.timeout, limits=limits)
+    timeout = httpx2.Timeout(endpoint.timeout, connect=min(30.0, endpoint.timeout))
+    return DefaultAioHttpClient(timeout=timeout, limits=limits)
+
+
+def _nobody_there(error: BaseException | None) -> bool:
+    """Whether no connection came about at all. (The aiohttp transport calls a refused one a timeout of connecting.)"""
+    import httpx2
+
+    while error is not None:
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _say(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,190 @@
+"""A real server on loopback that speaks the OpenAI interface, counts what it answered and misbehaves as told."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+MODEL = "echo"
+
+
+class Server:
+    """Answers `answer to X` to X. `failing` maps a text to responses that come before the answer."""
+
+    def __init__(self) -> None:
+        self.answered: Counter[str] = Counter()
+        self.bodies: list[dict[str, Any]] = []
+        self.arrivals: list[float] = []
+        self.failing: dict[str, list[Response]] = {}
+        self.storm_until = 0.0
+        self.delay = 0.0
+        self.refused = 0
+        self.models = [MODEL]
+        self.refuses: dict[str, str] = {}
+        """Parameters that are not taken, and the message that says so."""
+        self.headers: dict[str, str] = {}
+        self.usage: dict[str, Any] | None = {"prompt_tokens": 10, "completion_tokens": 100, "total_tokens": 110}
+        self.choice: dict[str, Any] = {}
+        """Laid over each choice."""
+        self.batches = Batches(self)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        routes = [
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/completions", self.completions, methods=["POST"]),
+            *self.batches.routes,
+        ]
+        config = uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=self.port, log_level="critical")
+        self.uvicorn = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.uvicorn.run, daemon=True)
+        self.thread.start()
+        while not self.uvicorn.started:
+            time.sleep(0.01)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def chat(self, request: HttpRequest) -> Response:
+        return await self.answer(await request.json(), chat=True)
+
+    async def completions(self, request: HttpRequest) -> Response:
+        return await self.answer(await request.json(), chat=False)
+
+    async def answer(self, body: dict[str, Any], *, chat: bool) -> Response:
+        text = body["messages"][-1]["content"] if chat else body["prompt"]
+        self.bodies.append(body)
+        self.arrivals.append(time.monotonic())
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if time.monotonic() < self.storm_until:
+            self.refused += 1
+            return JSONResponse({"error": {"message": "slow down"}}, 429, headers={"retry-after": "0.1"})
+        if faults := self.failing.get(text):
+            return faults.pop()
+        status, reply = self.reply(body, chat=chat)
+        return JSONResponse(reply, status, headers=self.headers)
+
+    def reply(self, body: dict[str, Any], *, chat: bool) -> tuple[int, dict[str, Any]]:
+        """Status and JSON, also of a row of a batch."""
+        text = body["messages"][-1]["content"] if chat else body["prompt"]
+        if body["model"] not in self.models:
+            return 404, {"error": {"message": "no such model"}}
+        for name, message in self.refuses.items():
+            if name in body:
+                return 400, {"error": {"message": message, "param": name, "code": "unsupported_parameter"}}
+        self.answered[text] += 1
+        said = f"answer to {text}"
+        form = {"message": {"role": "assistant", "content": said}} if chat else {"text": said}
+        choice = {"index": 0, **form, "finish_reason": "stop", **self.choice}
+        facts = {"id": "r", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}
+        return 200, facts | ({"usage": self.usage} if self.usage else {})
+
+    def stop(self) -> None:
+        self.uvicorn.should_exit = True
+        self.thread.join(5)
+
+
+class Batches:
+    """The Batch API: files in, answers out after `seconds`; lives as long as the server object."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.seconds = 0.1
+        self.failing: Counter[str] = Counter()
+        """Texts that fail with 500 so many times."""
+        self.expiring = 0
+        """So many rows of the next batch get no answer."""
+        self.invalid = ""
+        """Why the next batch is refused as a whole."""
+        self.routes = [
+            Route("/v1/files", self.upload, methods=["POST"]),
+            Route("/v1/files/{id}/content", self.content),
+            Route("/v1/batches", self.create, methods=["POST"]),
+            Route("/v1/batches", self.list),
+            Route("/v1/batches/{id}", self.retrieve),
+        ]
+
+    async def upload(self, request: HttpRequest) -> Response:
+        boundary = request.headers["content-type"].partition("boundary=")[2].encode()
+        parts = (await request.body()).split(b"--" + boundary)
+        data = next(p.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for p in parts if b'filename="' in p)
+        id = f"file-{len(self.files)}"
+        self.files[id] = data
+        facts = {"id": id, "object": "file", "bytes": len(data), "created_at": 0, "filename": "x", "purpose": "batch"}
+        return JSONResponse(facts)
+
+    async def create(self, request: HttpRequest) -> Response:
+        body = await request.json()
+        id = f"batch_{len(self.batches)}"
+        rows = [json.loads(line) for line in self.files[body["input_file_id"]].splitlines()]
+        self.batches[id] = {
+            "id": id,
+            "object": "batch",
+            "endpoint": body["endpoint"],
+            "input_file_id": body["input_file_id"],
+            "completion_window": body["completion_window"],
+            "metadata": body.get("metadata"),
+            "created_at": 0,
+            "status": "in_progress",
+            "request_counts": {"total": len(rows), "completed": 0, "failed": 0},
+            "ready": time.monotonic() + self.seconds,
+        }
+        return JSONResponse(self._shown(id))
+
+    def _shown(self, id: str) -> dict[str, Any]:
+        batch = self.batches[id]
+        if batch["status"] == "in_progress" and time.monotonic() >= batch["ready"]:
+            self._run(batch)
+        return {name: value for name, value in batch.items() if name != "ready"}
+
+    def _run(self, batch: dict[str, Any]) -> None:
+        if self.invalid:
+            batch |= {
+                "status": "failed",
+                "errors": {"object": "list", "data": [{"message": self.invalid, "code": "x"}]},
+            }
+            return
+        rows = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        good, bad = [], []
+        for row in rows[self.expiring :]:
+            text = row["body"]["messages"][-1]["content"]
+            if self.failing[text] > 0:
+                self.failing[text] -= 1
+                status, reply = 500, {"error": {"message": "busy"}}
+            else:
+                status, reply = self.server.reply(row["body"], chat=True)
+            done = {"custom_id": row["custom_id"], "response": {"status_code": status, "body": reply}, "error": None}
+            (good if status == 200 else bad).append(json.dumps(done))
+        for name, lines in (("output_file_id", good), ("error_file_id", bad)):
+            if lines:
+                batch[name] = f"{batch['id']}-{name}"
+                self.files[batch[name]] = "\n".join(lines).encode()
+        batch["status"] = "expired" if self.expiring else "completed"
+        batch["request_counts"] = {"total": len(rows), "completed": len(good), "failed": len(bad)}
+        self.expiring = 0
+
+    async def retrieve(self, request: HttpRequest) -> Response:
+        return JSONResponse(self._shown(request.path_params["id"]))
+
+    async def list(self, request: HttpRequest) -> Response:
+        data = [self._shown(id) for id in reversed(self.batches)]
+        return JSONResponse({"object": "list", "data": data, "has_more": False})
+
+    async def content(self, request: HttpRequest) -> Response:
+        return Response(self.files[request.path_params["id"]], media_type="application/jsonl")
