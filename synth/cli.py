@@ -33,6 +33,50 @@ def generate(
 
 
 @app.command()
+def plan(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    batch: Annotated[bool, typer.Option("--batch", help="At the price of the Batch API.")] = False,
+    measured: Annotated[Path | None, typer.Option(help="Dataset folder of a trial with the same teachers.")] = None,
+) -> None:
+    """Say what a recipe would ask for, and what it would cost and take, before anything is sent."""
+    from evalkit.endpoint.prices import price_table_date
+    from evalkit.recipes import load_recipe
+    from synth.jobs.plan import plan as job
+    from synth.recipe import GenerateRecipe
+
+    loaded = load_recipe(GenerateRecipe, recipe, set_ or ())
+    forecasts = job(loaded, batch=batch, measured_in=measured)
+    typer.echo(
+        f"{'':<36} {'to ask':>7} {'known':>7} {'tokens in':>10} {'out':>10} {'$':>9} {'$ at most':>10} {'time':>9}"
+    )
+    for row in forecasts:
+        dollars, most = (("unknown" if usd is None else f"{usd:.2f}") for usd in (row.usd, row.usd_at_most))
+        time = (
+            "one day"
+            if batch and row.requests
+            else f"{row.seconds:.0f} s"
+            if row.seconds < 600
+            else f"{row.seconds / 3600:.1f} h"
+        )
+        typer.echo(
+            f"{row.label[:36]:<36} {row.requests:>7} {row.known:>7} {row.prompt_tokens:>10} {row.answer_tokens:>10}"
+            f" {dollars:>9} {most:>10} {time:>9}"
+        )
+    typer.echo(f"retries, corrections and fallbacks come on top; our price table is of {price_table_date()}")
+    if guesses := [row.label for row in forecasts if row.requests and not row.measured]:
+        typer.echo(
+            f"\nassumed, not measured ({', '.join(guesses)}): 4 characters a token, 400 tokens and 8 s an answer;"
+        )
+        typer.echo(
+            "to measure: synth generate RECIPE --set tasks=20 --set output=TRIAL, then synth plan --measured TRIAL"
+        )
+    expected = [row.usd for row in forecasts]
+    if loaded.max_usd is not None and None not in expected and sum(usd or 0.0 for usd in expected) > loaded.max_usd:
+        typer.echo(f"\nmore than max_usd allows (${loaded.max_usd:g}): some questions will not be asked")
+
+
+@app.command()
 def preview(recipe: RecipePath, set_: Overrides = None, number: Annotated[int, typer.Option("-n")] = 3) -> None:
     """Show what would be asked, and the first answers parsed, without writing anything."""
     from evalkit.recipes import load_recipe

@@ -64,6 +64,11 @@ def batch_share(base_url: str) -> float:
     return next((t.hosts[_host(base_url)].batch for t in _tables() if _host(base_url) in t.hosts), 1.0)
 
 
+def price_table_date() -> str:
+    """When the prices of the table that ships were read."""
+    return _read(TABLE).as_of
+
+
 def _host(base_url: str) -> str:
     return urlsplit(base_url).hostname or ""
 
