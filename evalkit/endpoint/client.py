@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -23,8 +24,11 @@ from evalkit.endpoint.line import Closed, Fault, Line, Refusal
 from evalkit.endpoint.writer import Writer
 from evalkit.errors import EndpointError, NotServed, OverBudget
 
-TRIES = 5
-"""Attempts at one request, those refused for their rate not counted."""
+TRIES, TRIES_OF_NOBODY = 8, 4
+"""Attempts at one request, those refused for their rate not counted; and where no connection comes about. (With one
+reply in five broken, eight leave one request in 400,000 without an answer.)"""
+FIRST_WAIT, SLOWEST = 0.1, 5.0
+"""Seconds before the second attempt at a request, doubled from try to try, and the most."""
 OUTAGE = 120.0
 """Seconds for which an endpoint that has answered before may be away: until then its requests wait."""
 AT_A_TIME = 256
@@ -216,9 +220,11 @@ class _Run:
                     return await self._attempt(line, item, index)
         except Fault as fault:
             if fault.nobody_there and not line.answered:
-                raise Closed(f"no answer after {TRIES} tries: {fault.said}", _UP) from fault
+                raise Closed(f"no answer after {tries.failures} tries: {fault.said}", _UP) from fault
             raise EndpointError(
-                f"no answer after {TRIES} tries ({fault.kind}: {fault.said})", where=line.endpoint.base_url, fix=_AGAIN
+                f"no answer after {tries.failures} tries ({fault.kind}: {fault.said})",
+                where=line.endpoint.base_url,
+                fix=_AGAIN,
             ) from fault
         except Refusal as refusal:
             self.stats["refused"] += 1
@@ -285,24 +291,22 @@ class _Tries:
         self.failures = 0
 
     def enough(self, state: tenacity.RetryCallState) -> bool:
-        self.failures += not _fault(state).patient
-        return self.failures >= TRIES
+        fault = _fault(state)
+        self.failures += not fault.patient
+        return self.failures >= (TRIES_OF_NOBODY if fault.nobody_there else TRIES)
 
     def wait(self, state: tenacity.RetryCallState) -> float:
         fault = _fault(state)
         if fault.patient:
             return 0.0
-        return max(fault.wait, float(_BACKOFF(state)) if self.failures > 1 else _FIRST_WAIT)
+        backoff: float = min(SLOWEST, FIRST_WAIT * 2**self.failures)
+        return max(fault.wait, random.uniform(0.5, 1.0) * backoff)
 
 
 def _fault(state: tenacity.RetryCallState) -> Fault:
     fault = state.outcome.exception() if state.outcome else None
     assert isinstance(fault, Fault)  # nothing else is tried again
     return fault
-
-
-_FIRST_WAIT = 0.05
-_BACKOFF = tenacity.wait_random_exponential(multiplier=0.2, max=5.0)
 
 
 def _batches(source: Iterator[Request]) -> Iterator[list[Request]]:

@@ -1,5 +1,5 @@
-"""How fast an endpoint is asked: one request more per round of answers, a quarter less after a 429, never more than its
-windows allow. Who waits holds no slot."""
+"""How fast an endpoint is asked: more per round of answers, less by the share of it that was refused for its rate, and
+never more than its windows allow. Who waits holds no slot."""
 
 import asyncio
 import re
@@ -11,8 +11,10 @@ from email.utils import parsedate_to_datetime
 
 START = 8
 """Requests under way at first."""
-GENTLE = 0.75
-"""What a 429 leaves of the concurrency."""
+CUT, GROWTH, MEMORY = 0.5, 0.1, 32
+"""While everything is refused each round halves the concurrency, while a tenth is it takes a twentieth; a round of
+answers gives back a tenth, and one request at least. So a few refusals among many answers cost little, and a limit that
+is met is kept below."""
 
 
 @dataclass(slots=True)
@@ -87,7 +89,9 @@ class Pace:
         self._tokens = Window(tokens, minute) if tokens else None
         self._waiting: deque[tuple[asyncio.Future[Slot], int]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
-        self._halved_at = -1.0
+        self._cut_at = -1.0
+        self.refusals = 0.0
+        """Share of late replies that were refusals, the last thirty or so counting most."""
 
     async def enter(self, tokens: int = 0) -> Slot:
         """Wait for a slot, for the windows, and out of any pause that the endpoint asked for."""
@@ -103,13 +107,14 @@ class Pace:
 
     def leave(self, slot: Slot, *, answered: bool, tokens: int | None = None) -> None:
         """Give the slot back, with the tokens that it took. Every answer allows a little more: twice as many requests
-        after each round of answers until the first refusal, from then on one more."""
+        after each round of answers until the first refusal, from then on a tenth."""
         self.under_way -= 1
         if self._tokens and slot.tokens and tokens is not None:
             self._tokens.settle(slot.tokens, tokens)
-        if answered and slot.at > self._halved_at:
+        if answered:
+            self.refusals -= self.refusals / MEMORY
             if self.allowed < self.limit:
-                step = 1.0 if self._halved_at < 0 else 1 / max(1, int(self.allowed))
+                step = 1.0 if self._cut_at < 0 else max(GROWTH, 1 / max(1, int(self.allowed)))
                 self.allowed = min(self.limit, self.allowed + step)
                 self.why = "growing while it answers"
             else:
@@ -122,9 +127,10 @@ class Pace:
         Requests that were let in before the last cut say nothing new: a burst of refusals cuts once.
         """
         now = asyncio.get_running_loop().time()
-        if slot.at > self._halved_at:
-            self.allowed = max(1.0, self.allowed * GENTLE)
-            self._halved_at = now
+        self.refusals += (1 - self.refusals) / MEMORY
+        if slot.at > self._cut_at:
+            self.allowed = max(1.0, self.allowed * (1 - CUT * self.refusals))
+            self._cut_at = now
         self._pause(now + retry_after, f"429: paused for {retry_after:.3g} s")
 
     def away(self, seconds: float) -> None:

@@ -134,7 +134,7 @@ def test_several_endpoints_share_the_work(server: Server, tmp_path: Path) -> Non
 
 def test_what_one_cannot_answer_goes_to_the_next(server: Server, tmp_path: Path) -> None:  # noqa: F811
     server.models = ["a", "b"]
-    server.failing = {"q1": [JSONResponse({"error": {"message": "no"}}, 500) for _ in range(5)]}
+    server.failing = {"q1": [JSONResponse({"error": {"message": "no"}}, 500) for _ in range(8)]}
     pair = [endpoint(server, model="a"), endpoint(server, model="b", share=0.0)]
     answers, status = ask(pair, tmp_path)
     assert [answers[str(i)].model for i in range(8)] == ["a", "b", "a", "a", "a", "a", "a", "a"]

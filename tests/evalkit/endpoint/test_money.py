@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from test_client import endpoint, requests, server  # noqa: F401  (a fixture)
 
 from evalkit.endpoint import Answer, Endpoint, Journal, Status, ask_many
+from evalkit.endpoint.client import TRIES
 from evalkit.endpoint.prices import find_price
 from evalkit.errors import ConfigError
 
@@ -62,8 +63,8 @@ def test_a_lost_answer_stays_charged_at_its_worst(server: Server, tmp_path: Path
     with Journal(tmp_path / "j.sqlite") as journal:
         ask_many(slow, journal, requests(1))
         spending = journal.spending()
-        assert spending.open == 5
-        assert spending.risked == pytest.approx(5 * 0.2)
+        assert spending.open == TRIES
+        assert spending.risked == pytest.approx(TRIES * 0.2)
     server.delay = 0.0
     empty = JSONResponse({"id": "x", "choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 50}})
     server.failing = {"q0": [empty, JSONResponse({"error": {"message": "busy"}}, 503), Response("{", 200)]}
