@@ -34,6 +34,7 @@ def run(
     route: Annotated[str, typer.Option(help="chat or completions (endpoints)")] = "chat",
     api_key_env: Annotated[str, typer.Option(help="Variable that holds the key")] = "OPENAI_API_KEY",
     instruction: Annotated[str, typer.Option(help="System message (chat)")] = "",
+    max_usd: Annotated[float | None, typer.Option(help="Dollars that an endpoint may cost; needs its price")] = None,
     file: File = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Samples per problem")] = 1,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy")] = 0.0,
@@ -61,6 +62,7 @@ def run(
         "seed": seed,
         "limit": limit,
         "instruction": instruction,
+        "max_usd": max_usd,
     }
     recipe = parse_recipe(RunRecipe, data, where="evalkit run")
     from evalkit.jobs.run import run as job
@@ -100,6 +102,10 @@ def describe(summary: dict[str, Any]) -> str:
         lines.append(", ".join(f"pass@{k} {value:.1%}" for k, value in summary["pass_at_k"].items()))
     if effect is not None:
         lines.append(f"a comparison on {summary['problems']} problems could detect a difference of about {effect:.0%}")
+    if "cost_usd" in summary:
+        lines.append("cost unknown" if summary["cost_usd"] is None else f"cost ${summary['cost_usd']:.4f}")
+    lines.extend(summary.get("notes", ()))
+    lines.extend(f"{count} times: {error}" for error, count in summary["errors"].items())
     return "\n".join(lines)
 
 

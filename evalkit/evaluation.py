@@ -169,7 +169,8 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         tasks[row.problem_id].append(row.passed)
     interval = pass_interval(tasks)
     completions = [row.completion for row in rows if row.verdict is not None]
-    tokens, seconds = sum(c.tokens for c in completions), sum(c.seconds for c in completions)
+    counted = [(c.tokens, c.seconds) for c in completions if c.tokens is not None]
+    tokens, seconds = sum(count for count, _ in counted), sum(taken for _, taken in counted)
     effect = minimum_detectable_effect(tasks=len(tasks), rate=interval.estimate) if interval else None
     return {
         "problems": len({row.problem_id for row in rows}),
@@ -192,7 +193,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         "repetition": repetition_share([c.text for c in completions]),
         "distinct": distinct_programs(completions),
         "cut_off": sum(c.finish_reason == "length" for c in completions) / len(completions) if completions else None,
-        "mean_tokens": tokens / len(completions) if completions else None,
+        "mean_tokens": tokens / len(counted) if counted else None,
         "tokens_per_second": tokens / seconds if seconds > 0 else None,
         "seconds": sum(row.completion.seconds for row in rows),
     }

@@ -137,5 +137,6 @@ class Completion(Record):
     program: str
     finish_reason: str
     """`stop` (end-of-text or a stop rule) or `length`."""
-    tokens: int
+    tokens: int | None
+    """Generated; None where an endpoint did not say."""
     seconds: float

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -139,10 +139,13 @@ def check_schema(manifest: dict[str, Any], where: str) -> None:
 
 
 class RunFolder:
-    """`manifest.json` (what made this), append-only rows, `summary.json` (written last: it means finished)."""
+    """`manifest.json` (what made this), append-only rows, `summary.json` (written last: it means finished).
 
-    def __init__(self, path: str | Path, kind: str, recipe: dict[str, Any]) -> None:
-        self.path, self.kind, self.recipe = Path(path), kind, recipe
+    `may_change` names keys that say how fast and for how much money, not what: they may differ when it is resumed.
+    """
+
+    def __init__(self, path: str | Path, kind: str, recipe: dict[str, Any], may_change: Collection[str] = ()) -> None:
+        self.path, self.kind, self.recipe, self.may_change = Path(path), kind, recipe, may_change
         self.fresh = False
         """Whether `open` has created it."""
 
@@ -154,12 +157,16 @@ class RunFolder:
             check_schema(manifest, str(file))
             if manifest.get("kind") != self.kind:
                 raise ConfigError(f"holds a {manifest.get('kind')!r} run, not {self.kind!r}", where=str(self.path))
-            if changed := differing_keys(manifest.get("recipe", {}), self.recipe):
+            changed = differing_keys(manifest.get("recipe", {}), self.recipe)
+            changed = [key for key in changed if key.rpartition(".")[2] not in self.may_change]
+            if changed:
                 raise ConfigError(
                     f"was started with another recipe; these keys differ: {', '.join(changed)}",
                     where=str(self.path),
                     fix="choose another output folder, or put the recipe back",
                 )
+            if manifest.get("recipe") != self.recipe:
+                self._write(manifest)
             return self
         if self.path.is_dir() and any(self.path.iterdir()):
             raise ConfigError(
@@ -212,6 +219,10 @@ def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         names = sorted(set(old) | set(new))
         return [key for name in names for key in differing_keys(old.get(name), new.get(name), f"{prefix}{name}.")]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            key for i, pair in enumerate(zip(old, new, strict=True)) for key in differing_keys(*pair, f"{prefix}{i}.")
+        ]
     return [] if old == new else [prefix.rstrip(".")]
 
 

@@ -2,11 +2,12 @@
 
 from evalkit.endpoint.answer import Answer, Request, TokenLogprobs, Usage
 from evalkit.endpoint.client import ask_each, ask_many
-from evalkit.endpoint.config import Endpoint
+from evalkit.endpoint.config import HOW, Endpoint
 from evalkit.endpoint.intake import Status
 from evalkit.endpoint.journal import Journal, Spending
 
 __all__ = [
+    "HOW",
     "Answer",
     "Endpoint",
     "Journal",

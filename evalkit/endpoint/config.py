@@ -10,6 +10,18 @@ from evalkit.endpoint.prices import Price, batch_share, find_price
 from evalkit.errors import ConfigError
 from evalkit.recipes import Recipe
 
+HOW = (
+    "api_key_env",
+    "max_concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "timeout",
+    "input_usd_per_million",
+    "cached_usd_per_million",
+    "output_usd_per_million",
+    "batch_share",
+)
+"""Keys that say how an endpoint is asked, not what: a run may go on with others."""
 LOCAL = ("127.0.0.1", "localhost", "::1", "builtin")
 """Hosts of this machine: they may do without a key."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from evalkit.console import Tick, progress
-from evalkit.endpoint import Endpoint
+from evalkit.endpoint import HOW, Endpoint
 from evalkit.errors import ModelError, NotServed, SandboxError
 from evalkit.evaluation import Row, answer, summarise
 from evalkit.models import EndpointModel, LocalModel, Model, RetrievalModel
@@ -57,7 +57,8 @@ class RunRecipe(Recipe):
 
 
 def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
-    """Score, append by batch, summarise; returns the summary. A finished run returns at once, a killed one goes on.
+    """Score, append by batch, summarise; returns the summary. A finished run returns at once, a killed one goes on, and
+    one that an endpoint left without some answers asks for those.
 
     Problems with an error are asked again when the run is resumed. Raises ConfigError where `out` was made by another
     recipe, another version of the problems or of the weights; SandboxError where not one completion could be scored.
@@ -72,11 +73,11 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
     if recipe.retrieval is not None:
         facts["weights"] = digest([problem.digest for problem in read_problems(Path(recipe.retrieval))])
     facts["prompting"] = prompting.model_dump(mode="json")
-    folder = RunFolder(out, KIND, facts)
+    folder = RunFolder(out, KIND, facts, may_change=("max_usd", *HOW))
     if recipe.model is not None and not (out / "manifest.json").exists():
         _ = local.loaded  # a folder that is no model must not leave an output folder behind
     folder.open(name=model_name(recipe))
-    if folder.finished:
+    if folder.finished and not (recipe.endpoint and folder.summary["errored"]):
         return folder.summary
     rows = _known(out / ROWS, problems, recipe.n)
     with folder.or_nothing(NotServed), ExitStack() as stack:
@@ -86,6 +87,7 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
     summary = {"suite": recipe.suite, "model": model_name(recipe), **summarise(ordered)}
     if isinstance(model, EndpointModel):
         summary["cost_usd"] = model.cost_usd
+        summary["notes"] = model.notes
     if summary["attempted"] and summary["scored"] + summary["weak"] == 0:
         first = next(iter(summary["errors"]), "")
         raise SandboxError(f"not one of {len(ordered)} completions could be scored: {first}", where=str(out))

@@ -7,12 +7,13 @@ from evalkit.records import Record
 
 
 class Generated(Record):
-    """One continuation. `text` ends before the stop string; `tokens` counts what was generated up to there."""
+    """One continuation. `text` ends before the stop string; `tokens` counts what was generated up to there
+    (None: the endpoint did not say)."""
 
     text: str
     finish_reason: str
     """`stop` (end-of-text or a stop string) or `length`."""
-    tokens: int
+    tokens: int | None
     seconds: float
     """Wall time until this one was finished."""
     error: str = ""

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from evalkit.endpoint import Answer, Endpoint, Journal, Request, ask_many
+from evalkit.endpoint import Answer, Endpoint, Journal, Request, Status, ask_many
 from evalkit.errors import EndpointError
 from evalkit.models.protocol import Generated, cut_at_stop
 
@@ -41,6 +41,8 @@ class EndpointModel:
             self._folder = TemporaryDirectory(prefix="journal-")
             journal = Path(self._folder.name, "journal.sqlite")
         self.journal = Path(journal)
+        self.notes: list[str] = []
+        """What a reader of the scores must know: parameters that the endpoint did not take."""
         self._answered = False
 
     def complete(
@@ -77,7 +79,9 @@ class EndpointModel:
         return Request(id=id, messages=messages, sample_index=sample, params=params)
 
     def _ask(self, journal: Journal, requests: Sequence[Request]) -> dict[str, Answer | EndpointError]:
-        return ask_many(self.endpoint, journal, requests, transport=self.transport, max_usd=self.max_usd)
+        status = Status(notes=self.notes)
+        asked = {"transport": self.transport, "max_usd": self.max_usd, "status": status}
+        return ask_many(self.endpoint, journal, requests, **asked)
 
     def _raise_if_down(self, answers: dict[str, Answer | EndpointError]) -> None:
         for answer in answers.values():
@@ -93,7 +97,7 @@ class EndpointModel:
         return Generated(
             text=text,
             finish_reason="stop" if cut else answer.finish_reason,
-            tokens=answer.usage.completion_tokens if answer.usage else 0,
+            tokens=answer.usage.completion_tokens if answer.usage else None,
             seconds=answer.latency,
             error="" if answer.finish_reason in ("stop", "length") else f"ended by {answer.finish_reason!r}",
         )

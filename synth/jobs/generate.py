@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.console import console, live
-from evalkit.endpoint import Journal, Spending, Status
+from evalkit.endpoint import HOW, Journal, Spending, Status
 from evalkit.errors import DataError, NotServed
 from evalkit.normal_form import normal_form
 from evalkit.records import Problem
@@ -36,12 +36,13 @@ from synth.split import split_by_solution
 
 
 def generate(recipe: GenerateRecipe, *, batch: bool = False) -> dict[str, Any]:
-    """Run the recipe into its output folder; returns the summary. A finished folder returns at once.
+    """Run the recipe into its output folder; returns the summary. A finished folder returns at once; where questions
+    went without an answer (a budget that was too small, an endpoint that failed) they are asked again.
 
     `batch`: by the teachers' Batch API, which answers within a day at a lower price.
     """
-    run = RunFolder(recipe.output, KIND, recipe.model_dump(mode="json")).open()
-    if run.finished:
+    run = RunFolder(recipe.output, KIND, recipe.model_dump(mode="json"), may_change=("max_usd", "slots", *HOW)).open()
+    if run.finished and not run.summary["rejected"].get(Stage.REQUEST):
         console.print(f"{recipe.output}: finished already, {run.summary['kept']} rows kept")
         return run.summary
     status = Status()

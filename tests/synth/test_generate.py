@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from teacher_server import teacher
 
 from evalkit.errors import ConfigError, DataError
 from evalkit.runs import read_json
@@ -17,7 +18,7 @@ from synth.dataset import read_rejects, read_split
 from synth.jobs.generate import generate
 from synth.jobs.verify import verify
 from synth.jobs.why import why
-from synth.recipe import BuiltinTeacher, GenerateRecipe, SplitSizes
+from synth.recipe import BuiltinTeacher, GenerateRecipe, ServedTeacher, SplitSizes
 from synth.records import Split, Stage
 
 
@@ -154,3 +155,78 @@ def test_bad_input_is_one_line(arguments: list[str], said: str, tmp_path: Path) 
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_that_was_too_small_is_raised_and_the_run_goes_on(tmp_path: Path) -> None:
+    """A served teacher: what was paid stays, what was not asked is asked with more money; prices may be corrected."""
+    with teacher(18841) as url:
+        asked = GenerateRecipe(
+            output=tmp_path / "data",
+            tasks=60,
+            teacher=ServedTeacher(
+                kind="endpoint",
+                base_url=url,
+                model="potstill-builtin",
+                max_tokens=2000,
+                input_usd_per_million=1.0,
+                output_usd_per_million=10.0,
+            ),
+            splits=SplitSizes(heldout=0, validation=0),
+            max_usd=0.1,
+            slots=1,
+        )
+        first = generate(asked)
+        assert 0 < first["rejected"]["request"] < 60
+        assert first["usd_at_worst"] <= 0.1
+        more = generate(asked.model_copy(update={"max_usd": 1.0}))
+    assert "request" not in more["rejected"]
+    assert more["usd"] > first["usd"]
+    assert more["requests"]["from_journal"] >= 60 - first["rejected"]["request"]
+    assert more["teachers"]["potstill-builtin at " + url.split("/")[2]]["usd_per_kept"] > 0
+    assert set(more["planted"]) == set()  # only the teacher in this process is known to plant flaws
+
+
+def test_two_teachers_one_of_them_gone(tmp_path: Path) -> None:
+    gone = ServedTeacher(kind="endpoint", base_url="http://127.0.0.1:9/v1", model="gone", share=5.0)
+    made = generate(
+        GenerateRecipe(
+            output=tmp_path / "data",
+            tasks=60,
+            teachers=(gone, BuiltinTeacher(flaws=0.0)),
+            splits=SplitSizes(heldout=0, validation=0),
+            slots=1,
+        )
+    )
+    assert made["asked"] == 60
+    assert "request" not in made["rejected"]
+    assert any("gone" in note and "asked no more" in note for note in made["notes"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_with_a_served_teacher_that_misbehaves_is_the_same_dataset(tmp_path: Path) -> None:
+    faults = [f"--fault={name}=0.05" for name in ("rate_limited", "server_error", "malformed", "empty", "disconnect")]
+    with teacher(18842, "--latency", "0.02", *faults) as url:
+        facts = {
+            "kind": "endpoint",
+            "base_url": url,
+            "model": "potstill-builtin",
+            "max_tokens": 2000,
+            "max_concurrency": 8,
+        }
+        shared = {"tasks": 1500, "teacher": facts, "splits": {"heldout": 40, "validation": 20}, "slots": 1}
+        for name, kills in (("undisturbed", 0), ("killed", 12)):
+            file = tmp_path / f"{name}.yaml"
+            file.write_text(json.dumps({"output": str(tmp_path / name), **shared}))
+            command = [sys.executable, "-c", "from synth.cli import main; main()", "generate", str(file)]
+            moments = random.Random(3)
+            for _ in range(kills):
+                process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                time.sleep(moments.uniform(0.5, 3.0))
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for split in Split:
+        undisturbed, killed = (read_split(tmp_path / name, split) for name in ("undisturbed", "killed"))
+        assert [row.problem for row in killed] == [row.problem for row in undisturbed]
+        assert [row.evidence.request for row in killed] == [row.evidence.request for row in undisturbed]

@@ -41,6 +41,10 @@ def key(request: Request) -> str:
     return key_of(request.content(MODEL, {}))
 
 
+def priced_key(request: Request) -> str:
+    return key_of(request.content(MODEL, {"max_tokens": 200}))
+
+
 def test_answers_come_in_order_and_are_never_asked_twice(server: Server, tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
         first = ask_many(endpoint(server), journal, requests(50))
@@ -134,7 +138,8 @@ from evalkit.endpoint import Endpoint, Journal, Request, ask_many
 url, path, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
 asked = [Request(id=str(i), messages=({"role": "user", "content": f"q{i}"},)) for i in range(number)]
 with Journal(path) as journal:
-    ask_many(Endpoint(base_url=url, model="echo", max_concurrency=8), journal, asked)
+    priced = {"input_usd_per_million": 0, "output_usd_per_million": 1000, "params": {"max_tokens": 200}}
+    ask_many(Endpoint(base_url=url, model="echo", max_concurrency=8, **priced), journal, asked)
 """
 
 
@@ -159,7 +164,13 @@ def kill_and_resume(server: Server, path: Path, kills: int, number: int) -> None
     assert all(server.answered[text] == count for text, count in frozen.items())
     assert len(server.answered) == number
     with Journal(path) as journal:
-        assert len(journal.find(key(request) for request in requests(number))) == number
+        assert len(journal.find(priced_key(request) for request in requests(number))) == number
+        spending = journal.spending()
+    # Answered and paid once each; what was under way at a kill may have been billed, and is charged at its worst.
+    assert spending.paid == pytest.approx(number * 0.1)
+    assert spending.risked == pytest.approx(spending.open * 0.2)
+    assert sum(server.answered.values()) - number <= spending.open <= 8 * kills
+    print(f"\n{kills} kills: {sum(server.answered.values())} sent for {number} answers, {spending.open} charged at worst")
 
 
 def test_kill_9_pays_nothing_twice(server: Server, tmp_path: Path) -> None:
@@ -177,4 +188,4 @@ def test_two_processes_share_a_journal(server: Server, tmp_path: Path) -> None:
     both = [subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, path, "400"]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     with Journal(path) as journal:
-        assert len(journal.find(key(request) for request in requests(400))) == 400
+        assert len(journal.find(priced_key(request) for request in requests(400))) == 400
