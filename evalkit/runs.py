@@ -142,10 +142,20 @@ class RunFolder:
     """`manifest.json` (what made this), append-only rows, `summary.json` (written last: it means finished).
 
     `may_change` names keys that say how fast and for how much money, not what: they may differ when it is resumed.
+    `keeps` are the beginnings of names of files that may stand in the folder before it is a run's.
     """
 
-    def __init__(self, path: str | Path, kind: str, recipe: dict[str, Any], may_change: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        kind: str,
+        recipe: dict[str, Any],
+        *,
+        may_change: Collection[str] = (),
+        keeps: tuple[str, ...] = (),
+    ) -> None:
         self.path, self.kind, self.recipe, self.may_change = Path(path), kind, recipe, may_change
+        self.keeps = keeps
         self.fresh = False
         """Whether `open` has created it."""
 
@@ -168,7 +178,7 @@ class RunFolder:
             if manifest.get("recipe") != self.recipe:
                 self._write(manifest)
             return self
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(not file.name.startswith(self.keeps) for file in self.path.iterdir()):
             raise ConfigError(
                 "is not empty and holds no manifest.json", where=str(self.path), fix="choose another folder"
             )

@@ -14,6 +14,8 @@ from synth.recipe import GenerateRecipe
 from synth.records import Stage
 from synth.teachers import endpoints, planted, transports
 
+JOURNAL = "journal.sqlite"
+"""In the dataset folder: what a preview has paid for is there too."""
 MOST_FAILED = 0.2
 """Share of questions without an answer from which a run does not go on."""
 
@@ -78,7 +80,7 @@ def ask(
     by_id = {question.id: question for question in questions}
     answered: dict[str, Answered] = {}
     status = status or Status()
-    with Journal(recipe.output / "journal.sqlite") as journal:
+    with Journal(recipe.output / JOURNAL) as journal:
         round_ = _Round(recipe, teachers, journal, status, batch)
         requests = [Request(id=question.id, messages=question.messages) for question in questions]
         again: list[Request] = []

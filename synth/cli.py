@@ -78,7 +78,7 @@ def plan(
 
 @app.command()
 def preview(recipe: RecipePath, set_: Overrides = None, number: Annotated[int, typer.Option("-n")] = 3) -> None:
-    """Show what would be asked, and the first answers parsed, without writing anything."""
+    """Show the first questions and answers of a run, and what is made of them; the run will not pay for them again."""
     from evalkit.recipes import load_recipe
     from synth.jobs.preview import preview as job
     from synth.recipe import GenerateRecipe

@@ -226,7 +226,10 @@ class _Run:
         start, pause = time.monotonic(), 0.25
         line, remote = batch.line, batch.remote or ""
         while True:
-            now = await self._call(line, lambda: line.client.batches.retrieve(remote))
+            now = await self._call(line, lambda: self._retrieve(line, remote))
+            if now is None:
+                self._lose(batch)
+                return
             counts = now.request_counts
             done = f"{counts.completed + counts.failed} of {counts.total}" if counts else "no counts"
             line.pace.why = f"batch {remote}: {now.status}, {done}"
@@ -243,6 +246,24 @@ class _Run:
         if now.status == "failed" and not rows:
             said = "; ".join(error.message or "" for error in (now.errors.data or [])) if now.errors else ""
             raise EndpointError(f"the batch was refused: {said or 'no reason given'}", where=line.endpoint.base_url)
+
+    async def _retrieve(self, line: Line, remote: str) -> Any:
+        """The batch as it stands; None where the endpoint knows it no more."""
+        import openai
+
+        try:
+            return await line.client.batches.retrieve(remote)
+        except openai.NotFoundError:
+            return None
+
+    def _lose(self, batch: _Batch) -> None:
+        """A batch that the endpoint has forgotten: whether it was billed is unknown, so it stays at its worst case."""
+        self.status.notes.append(
+            f"{batch.line.endpoint.label} knows batch {batch.remote} no more: its {len(batch.attempts)} requests are"
+            " asked again, and stay charged at their worst case"
+        )
+        with self.journal.write() as transaction:
+            transaction.db.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
 
     def _settle(self, batch: _Batch, rows: Mapping[str, Any], seconds: float = 0.0) -> None:
         """Answers and failures of an ended batch, in one transaction; the batch is gone from the journal by its end."""

@@ -15,6 +15,7 @@ was killed, the connection broke. Then nobody knows whether it was billed, and i
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ CREATE TABLE IF NOT EXISTS money (id INTEGER PRIMARY KEY CHECK (id = 0), usd REA
 INSERT OR IGNORE INTO money VALUES (0, 0.0, 0);
 CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, remote TEXT) WITHOUT ROWID;
 """
+PATIENCE = 30.0
+"""Seconds to wait for another process that writes."""
 _AT_A_TIME = 500
 """Keys looked up by one statement."""
 
@@ -64,20 +67,32 @@ class Journal:
         self._last: Spending | None = None
 
     def __enter__(self) -> "Journal":
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._check_owner()
-            self.db.execute("PRAGMA journal_mode=WAL")
-            self.db.execute("PRAGMA synchronous=NORMAL")
-            self.db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-            self.db.execute(f"PRAGMA user_version={VERSION}")
-            self.db.executescript(_SCHEMA)
-            (sound,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise self._error(f"not a readable journal: {error}", "restore or move it") from error
-        except OSError as error:
-            raise self._error(f"cannot open: {error}") from error
+        give_up = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._open()
+            except sqlite3.DatabaseError as error:
+                if hasattr(self, "db"):
+                    self.db.close()
+                # Two processes that open a new journal at once: SQLite waits for most locks, not for this one.
+                locked = "locked" in str(error)
+                if not locked or time.monotonic() > give_up:
+                    what = "another process holds it" if locked else f"not a readable journal: {error}"
+                    raise self._error(what, "wait for it" if locked else "restore or move it") from error
+                time.sleep(0.05)
+            except OSError as error:
+                raise self._error(f"cannot open: {error}") from error
+
+    def _open(self) -> "Journal":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        self._check_owner()
+        self.db.execute("PRAGMA journal_mode=WAL")
+        self.db.execute("PRAGMA synchronous=NORMAL")
+        self.db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+        self.db.execute(f"PRAGMA user_version={VERSION}")
+        self.db.executescript(_SCHEMA)
+        (sound,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
         if sound != "ok":
             raise self._error(f"a torn journal: {sound}", "restore or move it")
         return self

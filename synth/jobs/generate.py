@@ -21,7 +21,7 @@ from evalkit.normal_form import normal_form
 from evalkit.records import Problem
 from evalkit.runs import RunFolder
 from evalkit.sandbox import Sandbox
-from synth.ask import Answered, ask
+from synth.ask import JOURNAL, Answered, ask
 from synth.contamination import Clean, decontaminate
 from synth.dataset import KIND, fingerprint, write_dataset
 from synth.funnel import funnel
@@ -41,7 +41,13 @@ def generate(recipe: GenerateRecipe, *, batch: bool = False) -> dict[str, Any]:
 
     `batch`: by the teachers' Batch API, which answers within a day at a lower price.
     """
-    run = RunFolder(recipe.output, KIND, recipe.model_dump(mode="json"), may_change=("max_usd", "slots", *HOW)).open()
+    run = RunFolder(
+        recipe.output,
+        KIND,
+        recipe.model_dump(mode="json"),
+        may_change=("max_usd", "slots", *HOW),
+        keeps=(JOURNAL,),
+    ).open()
     if run.finished and not run.summary["rejected"].get(Stage.REQUEST):
         console.print(f"{recipe.output}: finished already, {run.summary['kept']} rows kept")
         return run.summary
@@ -84,7 +90,7 @@ def _ask(
 
 def spending(folder: Path) -> Spending:
     """What the journal of a dataset has cost, answers of earlier runs included."""
-    with Journal(folder / "journal.sqlite") as journal:
+    with Journal(folder / JOURNAL) as journal:
         return journal.spending()
 
 

@@ -14,6 +14,7 @@ from evalkit.endpoint.answer import key_of
 from evalkit.endpoint.intake import deal
 from evalkit.endpoint.line import DEFAULT_MAX_TOKENS
 from evalkit.errors import ConfigError, DataError
+from synth.ask import JOURNAL
 from synth.plan import Question
 from synth.plan import plan as questions_of
 from synth.recipe import GenerateRecipe
@@ -64,13 +65,13 @@ def plan(recipe: GenerateRecipe, *, batch: bool = False, measured_in: Path | Non
         dealt[deal(_request(question), teachers)[0]].append(question)
     known: set[str] = set()
     measured: list[Answer] = []
-    path = recipe.output / "journal.sqlite"
+    path = recipe.output / JOURNAL
     if path.exists():
         with Journal(path) as journal:
             known = set(journal.find(key for question in questions for key in _keys(question, teachers)))
             measured = list(islice(journal.answers(), MEASURED))
     if measured_in is not None:
-        with Journal(existing(measured_in / "journal.sqlite")) as journal:
+        with Journal(existing(measured_in / JOURNAL)) as journal:
             measured += islice(journal.answers(), MEASURED)
     done = {question.id for question in questions if known & set(_keys(question, teachers))}
     return [_forecast(t, mine, done, measured, batch) for t, mine in zip(teachers, dealt, strict=True)]

@@ -1,9 +1,12 @@
-"""synth preview: the first questions and answers, and what the parser makes of them. Nothing is written."""
+"""synth preview: the first questions and answers of a run, and what the parser makes of them.
 
-import tempfile
+The answers stand in the journal of the dataset folder: the run itself will not ask, or pay, for them again.
+"""
+
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
+from evalkit.errors import NotServed
 from synth.ask import ask
 from synth.parse import Dropped
 from synth.plan import plan
@@ -11,10 +14,15 @@ from synth.recipe import GenerateRecipe
 
 
 def preview(recipe: GenerateRecipe, number: int) -> Iterator[str]:
-    """One text per sample. The answers are asked for (and paid) anew: they are not journalled."""
+    """One text per sample."""
     questions = plan(recipe.model_copy(update={"tasks": number}))
-    with tempfile.TemporaryDirectory() as folder:
-        answers = ask(questions, recipe.model_copy(update={"output": Path(folder)}))
+    fresh = not recipe.output.exists()
+    try:
+        answers = ask(questions, recipe)
+    except NotServed:
+        if fresh:
+            shutil.rmtree(recipe.output, ignore_errors=True)
+        raise
     for question in questions:
         answered = answers[question.id]
         if answered.answer is None:

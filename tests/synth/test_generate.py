@@ -16,6 +16,7 @@ from evalkit.errors import ConfigError, DataError
 from evalkit.runs import read_json
 from synth.dataset import read_rejects, read_split
 from synth.jobs.generate import generate
+from synth.jobs.preview import preview
 from synth.jobs.verify import verify
 from synth.jobs.why import why
 from synth.recipe import BuiltinTeacher, GenerateRecipe, ServedTeacher, SplitSizes
@@ -230,3 +231,22 @@ def test_killed_with_a_served_teacher_that_misbehaves_is_the_same_dataset(tmp_pa
         undisturbed, killed = (read_split(tmp_path / name, split) for name in ("undisturbed", "killed"))
         assert [row.problem for row in killed] == [row.problem for row in undisturbed]
         assert [row.evidence.request for row in killed] == [row.evidence.request for row in undisturbed]
+
+
+def test_what_a_preview_paid_for_is_not_paid_again(tmp_path: Path) -> None:
+    asked = recipe(tmp_path, tasks=60).model_copy(update={"splits": SplitSizes(heldout=0, validation=0)})
+    shown = list(preview(asked, 4))
+    assert sum("── answer" in text for text in shown) == 4
+    made = generate(asked)
+    assert made["requests"]["from_journal"] == 4
+    assert made["requests"]["answered"] == 56 + made["corrected"]
+
+
+def test_a_batch_makes_the_same_dataset(made: GenerateRecipe, tmp_path: Path) -> None:
+    asked = made.model_copy(update={"output": tmp_path / "batch"})
+    summary = generate(asked, batch=True)
+    assert summary["requests"]["batches"] == 2  # the second with what was sent back
+    for split in Split:
+        assert [row.problem for row in read_split(asked.output, split)] == [
+            row.problem for row in read_split(made.output, split)
+        ]

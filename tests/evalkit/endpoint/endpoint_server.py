@@ -1,7 +1,6 @@
 """A real server on loopback that speaks the OpenAI interface, counts what it answered and misbehaves as told."""
 
 import asyncio
-import json
 import socket
 import threading
 import time
@@ -13,6 +12,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from synth.teacher.batches import BatchApi
 
 MODEL = "echo"
 
@@ -98,93 +99,31 @@ class Server:
         self.thread.join(5)
 
 
-class Batches:
-    """The Batch API: files in, answers out after `seconds`; lives as long as the server object."""
+class Batches(BatchApi):
+    """The Batch API with faults."""
 
     def __init__(self, server: Server) -> None:
-        self.server = server
-        self.files: dict[str, bytes] = {}
-        self.batches: dict[str, dict[str, Any]] = {}
-        self.seconds = 0.1
         self.failing: Counter[str] = Counter()
         """Texts that fail with 500 so many times."""
         self.expiring = 0
         """So many rows of the next batch get no answer."""
         self.invalid = ""
         """Why the next batch is refused as a whole."""
-        self.routes = [
-            Route("/v1/files", self.upload, methods=["POST"]),
-            Route("/v1/files/{id}/content", self.content),
-            Route("/v1/batches", self.create, methods=["POST"]),
-            Route("/v1/batches", self.list),
-            Route("/v1/batches/{id}", self.retrieve),
-        ]
+        self.server = server
+        super().__init__(self.one, seconds=0.1)
 
-    async def upload(self, request: HttpRequest) -> Response:
-        boundary = request.headers["content-type"].partition("boundary=")[2].encode()
-        parts = (await request.body()).split(b"--" + boundary)
-        data = next(p.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for p in parts if b'filename="' in p)
-        id = f"file-{len(self.files)}"
-        self.files[id] = data
-        facts = {"id": id, "object": "file", "bytes": len(data), "created_at": 0, "filename": "x", "purpose": "batch"}
-        return JSONResponse(facts)
+    def one(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        text = body["messages"][-1]["content"]
+        if self.failing[text] > 0:
+            self.failing[text] -= 1
+            return 500, {"error": {"message": "busy"}}
+        return self.server.reply(body, chat=True)
 
-    async def create(self, request: HttpRequest) -> Response:
-        body = await request.json()
-        id = f"batch_{len(self.batches)}"
-        rows = [json.loads(line) for line in self.files[body["input_file_id"]].splitlines()]
-        self.batches[id] = {
-            "id": id,
-            "object": "batch",
-            "endpoint": body["endpoint"],
-            "input_file_id": body["input_file_id"],
-            "completion_window": body["completion_window"],
-            "metadata": body.get("metadata"),
-            "created_at": 0,
-            "status": "in_progress",
-            "request_counts": {"total": len(rows), "completed": 0, "failed": 0},
-            "ready": time.monotonic() + self.seconds,
-        }
-        return JSONResponse(self._shown(id))
-
-    def _shown(self, id: str) -> dict[str, Any]:
-        batch = self.batches[id]
-        if batch["status"] == "in_progress" and time.monotonic() >= batch["ready"]:
-            self._run(batch)
-        return {name: value for name, value in batch.items() if name != "ready"}
-
-    def _run(self, batch: dict[str, Any]) -> None:
+    def run(self, batch: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         if self.invalid:
-            batch |= {
-                "status": "failed",
-                "errors": {"object": "list", "data": [{"message": self.invalid, "code": "x"}]},
-            }
+            errors = {"object": "list", "data": [{"message": self.invalid, "code": "x"}]}
+            batch |= {"status": "failed", "errors": errors}
             return
-        rows = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
-        good, bad = [], []
-        for row in rows[self.expiring :]:
-            text = row["body"]["messages"][-1]["content"]
-            if self.failing[text] > 0:
-                self.failing[text] -= 1
-                status, reply = 500, {"error": {"message": "busy"}}
-            else:
-                status, reply = self.server.reply(row["body"], chat=True)
-            done = {"custom_id": row["custom_id"], "response": {"status_code": status, "body": reply}, "error": None}
-            (good if status == 200 else bad).append(json.dumps(done))
-        for name, lines in (("output_file_id", good), ("error_file_id", bad)):
-            if lines:
-                batch[name] = f"{batch['id']}-{name}"
-                self.files[batch[name]] = "\n".join(lines).encode()
-        batch["status"] = "expired" if self.expiring else "completed"
-        batch["request_counts"] = {"total": len(rows), "completed": len(good), "failed": len(bad)}
-        self.expiring = 0
-
-    async def retrieve(self, request: HttpRequest) -> Response:
-        return JSONResponse(self._shown(request.path_params["id"]))
-
-    async def list(self, request: HttpRequest) -> Response:
-        data = [self._shown(id) for id in reversed(self.batches)]
-        return JSONResponse({"object": "list", "data": data, "has_more": False})
-
-    async def content(self, request: HttpRequest) -> Response:
-        return Response(self.files[request.path_params["id"]], media_type="application/jsonl")
+        super().run(batch, rows[self.expiring :])
+        if self.expiring:
+            batch["status"], self.expiring = "expired", 0
