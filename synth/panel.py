@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.panel import Panel as Box
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -40,8 +40,10 @@ class Panel:
         table.add_column()
         for name, value in self._facts().items():
             table.add_row(name, value)
-        title = f"asked {self.done} of {self.total}"
-        return Box(Group(ProgressBar(total=self.total, completed=self.done), table), title=title, title_align="left")
+        rows = Table.grid(expand=True)
+        rows.add_row(ProgressBar(total=self.total, completed=self.done))
+        rows.add_row(table)
+        return Box(rows, title=f"asked {self.done} of {self.total}", title_align="left")
 
     def line(self) -> str:
         """For a log."""

@@ -23,6 +23,7 @@ def teacher(port: int, *options: str) -> Iterator[str]:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     for _ in range(100):
+        assert process.poll() is None, "the teacher ended"
         try:
             if httpx2.get(f"{url}/health").status_code == 200:
                 break

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from teacher_server import teacher
 
 from synth.teacher.app import MODEL, create_app
 
@@ -120,6 +121,9 @@ def test_every_command_runs_as_written(world: Path, model_url: str) -> None:
     for command in commands():
         if command.startswith("distill train recipe.yaml"):
             command = f"{command} --set training.max_steps=4"  # the run that the fixture has finished
+        if command.startswith("synth serve-teacher"):
+            with teacher(8811, *shlex.split(command)[2:]):  # it serves until it is ended
+                continue
         execute(command.replace("http://127.0.0.1:8000/v1", model_url).replace("NAME", "m"), world)
     assert "kd" in (world / "report.html").read_text()
     assert json.loads((world / "runs/served/summary.json").read_text())["passed"] == 1
