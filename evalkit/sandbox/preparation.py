@@ -13,7 +13,8 @@ def prepared(test: str, imports: str, entry_point: str) -> dict[str, Any]:
 
     code: the test, each assertion followed by a note that it held; lines: the assertions' source; required: numbers of
     those that must have held; names: what the test uses and does not define; check: whether it defines `check`;
-    imports: the prelude as [name of the class that a part defines, or null; code].
+    imports: the prelude as [name of the class that a part defines, or null; code]; resident: whether one process may
+    run it for one candidate after another; random: whether it may draw numbers, which then start anew each time.
     """
     counter = _Counter()
     tree = ast.parse(test)
@@ -27,7 +28,62 @@ def prepared(test: str, imports: str, entry_point: str) -> dict[str, Any]:
         "names": sorted(names),
         "check": check,
         "imports": _parts(ast.parse(imports)),
+        "resident": leaves_no_trace(tree) and leaves_no_trace(ast.parse(imports)),
+        "random": "random" in test or "random" in imports,
     }
+
+
+TRACELESS = frozenset(
+    [
+        "bisect",
+        "calendar",
+        "cmath",
+        "collections",
+        "copy",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "fractions",
+        "functools",
+        "hashlib",
+        "heapq",
+        "itertools",
+        "json",
+        "math",
+        "numbers",
+        "operator",
+        "random",
+        "re",
+        "statistics",
+        "string",
+        "textwrap",
+        "time",
+        "typing",
+    ]
+)
+"""Modules whose use leaves nothing behind for the next run in the same process (numbers drawn apart)."""
+
+
+def leaves_no_trace(tree: ast.Module) -> bool:
+    """Whether a second run in the same process finds what the first found: only modules that keep no state are
+    imported, and nothing is assigned to them."""
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            if not {name.split(".")[0] for name in named} <= TRACELESS:
+                return False
+            imported |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+            root: ast.expr = node
+            while isinstance(root, ast.Attribute | ast.Subscript):
+                root = root.value
+            if isinstance(root, ast.Name) and (root.id in imported or root.id == "__builtins__"):
+                return False
+        if isinstance(node, ast.Name) and node.id in ("__import__", "exec", "eval", "setattr", "globals", "vars"):
+            return False
+    return True
 
 
 def _parts(prelude: ast.Module) -> list[tuple[str | None, bytes]]:

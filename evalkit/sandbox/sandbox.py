@@ -14,7 +14,7 @@ from evalkit.records import Language, Outcome, Tier, Verdict, digest
 from evalkit.sandbox.job import Job
 from evalkit.sandbox.languages import Compiler
 from evalkit.sandbox.probes import probe
-from evalkit.sandbox.slots import Slot
+from evalkit.sandbox.slots import Slot, needs_tester, tester_key
 
 DEFAULT_CPU = 2.0
 """CPU seconds where no reference says what the task needs."""
@@ -22,6 +22,8 @@ REFERENCE_CPU = 10.0
 LEAST_CPU, TIMES_REFERENCE = 0.1, 20
 AHEAD = 4
 """Jobs read ahead per slot."""
+TOGETHER = 8
+"""Completions of a problem that one slot judges after each other, at most."""
 REPEATED = 3
 """Broken jobs in a row after which the sandbox itself is taken to be broken."""
 
@@ -49,7 +51,7 @@ class Sandbox:
             )
         # Jails end with the thread that started them, so these threads live as long as the sandbox.
         self._threads = ThreadPoolExecutor(self.slots, thread_name_prefix="sandbox")
-        self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        self._free = _Free()
         self._open: list[Slot | Compiler] = []
         self._compilers: dict[str, queue.SimpleQueue[Compiler]] = defaultdict(queue.SimpleQueue)
         self._one_alone = threading.Lock()
@@ -87,28 +89,42 @@ class Sandbox:
     def run_many(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Verdict | SandboxError]]:
         """Judge jobs in order; a job the sandbox broke on twice comes with its error, never with a verdict.
 
-        Jobs are read as slots become free. Raises SandboxError where several in a row broke.
+        Jobs are read as slots become free. Completions of one problem that follow each other share a tester where they
+        need one. Raises SandboxError where several in a row broke.
         """
-        waiting: deque[tuple[Job, Future[Verdict]]] = deque()
-        source, broken = iter(jobs), 0
+        waiting: deque[tuple[list[Job], Future[list[Verdict | SandboxError]]]] = deque()
+        source, broken, ahead = _together(jobs), 0, 0
         try:
             while True:
-                while len(waiting) < AHEAD * self.slots and (job := next(source, None)) is not None:
-                    waiting.append((job, self._threads.submit(self._judge, job)))
+                while ahead < AHEAD * self.slots and (group := next(source, None)) is not None:
+                    waiting.append((group, self._threads.submit(self._judge_all, group)))
+                    ahead += len(group)
                 if not waiting:
                     return
-                job, future = waiting.popleft()
-                try:
-                    result: Verdict | SandboxError = future.result()
-                    broken = 0
-                except SandboxError as error:
-                    result, broken = error, broken + 1
-                    if broken >= REPEATED:
-                        raise
-                yield job, result
+                group, future = waiting.popleft()
+                ahead -= len(group)
+                for job, result in zip(group, future.result(), strict=True):
+                    broken = broken + 1 if isinstance(result, SandboxError) else 0
+                    if broken >= REPEATED and isinstance(result, SandboxError):
+                        raise result
+                    yield job, result
         finally:
             for _, future in waiting:
                 future.cancel()
+
+    def _judge_all(self, jobs: list[Job]) -> list[Verdict | SandboxError]:
+        results: list[Verdict | SandboxError] = []
+        for job in jobs:
+            try:
+                results.append(self._judge(job))
+            except SandboxError as error:
+                results.append(error)
+        return results
+
+    def rest(self) -> None:
+        """End the testers that free slots keep for further candidates of a problem; jails stay."""
+        for slot in self._free.idle():
+            slot.rest()
 
     def _first_slot(self) -> Slot:
         """A slot of the strongest tier whose jails can be built here and stop hostile probes."""
@@ -182,7 +198,7 @@ class Sandbox:
     def _attempt(self, job: Job, cpu: float) -> Verdict:
         """Judge on a free slot; where the slot breaks, once more on a new one."""
         for last in (False, True):
-            slot = self._free.get() or self._new_slot()
+            slot = self._free.get(job) or self._new_slot()
             try:
                 verdict = slot.judge(job, cpu)
             except SandboxError:
@@ -218,3 +234,43 @@ class Sandbox:
 
 def _reference_key(job: Job, program: str) -> str:
     return digest([program, job.tests, job.test_program, job.entry_point, job.files])
+
+
+class _Free:
+    """Slots that judge nothing now; None stands for one that was not opened yet."""
+
+    def __init__(self) -> None:
+        self._slots: deque[Slot | None] = deque()
+        self._changed = threading.Condition()
+
+    def put(self, slot: Slot | None) -> None:
+        with self._changed:
+            self._slots.append(slot)
+            self._changed.notify()
+
+    def get(self, job: Job | None = None) -> Slot | None:
+        """Wait for a slot: the one whose tester has just judged this job's problem, where it is free."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._slots)
+            kept = next((slot for slot in self._slots if job and slot and slot.keeps(job)), None)
+            if kept is None:
+                return self._slots.popleft()
+            self._slots.remove(kept)
+            return kept
+
+    def idle(self) -> list[Slot]:
+        """Open slots that are free at this moment."""
+        with self._changed:
+            return [slot for slot in self._slots if slot is not None]
+
+
+def _together(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Jobs, those together that follow each other and need the same tester."""
+    group: list[Job] = []
+    for job in jobs:
+        if group and (len(group) == TOGETHER or not needs_tester(job) or tester_key(job) != tester_key(group[0])):
+            yield group
+            group = []
+        group.append(job)
+    if group:
+        yield group

@@ -7,10 +7,11 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from evalkit.errors import SandboxError
-from evalkit.records import Method, Outcome, Tier, Verdict
+from evalkit.records import Language, Method, Outcome, Tier, Verdict
 from evalkit.sandbox.calls import Call, calls_of_check, recorded_calls
 from evalkit.sandbox.inside import wire
 from evalkit.sandbox.inside.codec import decode
@@ -21,7 +22,8 @@ from evalkit.sandbox.preparation import prepared
 ANSWER_BYTES = 64 << 10
 """What a program may answer beyond four times what is expected: answers are parsed here, so they are kept small."""
 VERDICT_BYTES = 64 << 10
-TESTER_CPU = 30.0
+MOST_RUNS = 500
+"""Candidates that one tester's process judges."""
 GRACE = 0.5
 """Seconds for a program that closed its socket to be seen ending: how it ended is then its own doing, not ours."""
 PROGRAM_LENGTH = 1 << 20
@@ -31,6 +33,23 @@ HOSTILE = (ValueError, TypeError, KeyError, IndexError, OverflowError, Recursion
 """What reading an untrusted answer can raise."""
 
 
+def calls_of(job: Job) -> tuple[Call, ...] | None:
+    """The recorded calls that a job's tests are; None where they are more than that."""
+    if job.test_program is not None:
+        return calls_of_check(job.test_program)
+    return recorded_calls(job.tests, job.entry_point)
+
+
+def needs_tester(job: Job) -> bool:
+    """Whether a job is judged by a test that runs in a jail of its own."""
+    return job.language is Language.PYTHON and not job.stdio and calls_of(job) is None
+
+
+def tester_key(job: Job) -> tuple[Any, ...]:
+    """What makes two jobs one problem to a tester."""
+    return job.test_program, job.tests, job.imports, job.entry_point
+
+
 class Slot:
     """A candidate's jail and, once needed, a tester's."""
 
@@ -38,19 +57,22 @@ class Slot:
         self.tier = tier
         self.candidate = Jail(tier).wait_ready()
         self.tester: Jail | None = None
+        self.resident: _Resident | None = None
 
     def close(self) -> None:
         self.candidate.close()
+        if self.resident is not None:
+            self.resident.verdicts.close()
         if self.tester is not None:
             self.tester.close()
 
+    def keeps(self, job: Job) -> bool:
+        """Whether its tester has judged this job's problem last."""
+        return self.resident is not None and self.resident.key == tester_key(job)
+
     def judge(self, job: Job, cpu: float) -> Verdict:
         """The verdict on a job under a CPU limit in seconds. SandboxError where the sandbox itself broke."""
-        calls: tuple[Call, ...] | None = None
-        if job.test_program is not None:
-            calls = calls_of_check(job.test_program)
-        else:
-            calls = recorded_calls(job.tests, job.entry_point)
+        calls = calls_of(job)
         if len(job.program) > PROGRAM_LENGTH:
             method = Method.STDIO if job.stdio else Method.SPLIT if calls is None else Method.CALLS
             return Verdict(
@@ -122,30 +144,75 @@ class Slot:
                 "detail": f"the test: {error}"[:300],
             }
             return Verdict(method=Method.SPLIT, tier=self.tier, **facts)
-        if self.tester is None:
-            self.tester = Jail(self.tier).wait_ready()
+        resident = self._resident(test, job)
         with ExitStack() as stack:
             ours, theirs = _pair(stack)
-            verdict_here, verdict_there = _pair(stack)
             candidate_end, tester_end = _pair(stack)
             self.candidate.start([theirs, candidate_end], cpu)
-            self.tester.start([verdict_there, tester_end], TESTER_CPU)
-            for sent in (theirs, verdict_there, candidate_end, tester_end):
+            resident.judge(tester_end)
+            for sent in (theirs, candidate_end, tester_end):
                 sent.close()
             _hand(ours, role="candidate", program=job.program, entry=job.entry_point, files=job.files)
-            _hand(verdict_here, role="tester", entry=job.entry_point, **test)
             deadline = time.monotonic() + job.limits.wall
-            answer, late = _read_frame(verdict_here, deadline, VERDICT_BYTES)
+            answer, late = _read_frame(resident.verdicts, deadline, VERDICT_BYTES)
             loaded = None
             if answer is not None and answer[:1] == ["unloaded"]:
                 loaded, _ = _read_frame(ours, min(deadline, time.monotonic() + 1), VERDICT_BYTES)
             gone = answer is not None and answer[:1] in (["broken"], ["unloaded"])
-            ended, test_ended = self.candidate.end(GRACE if gone else 0.0), self.tester.end()
+            ended = self.candidate.end(GRACE if gone else 0.0)
         facts = {"method": Method.SPLIT, "tier": self.tier}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
         if answer is None:
-            return Verdict(**facts | _no_verdict(ended, test_ended, late))
+            return Verdict(**facts | _no_verdict(ended, self._dismiss(), late))
+        if answer[:1] not in (["passed"], ["failed"], ["unloaded"]):
+            self._dismiss()
         return Verdict(**facts | _read_verdict(answer, loaded, ended))
+
+    def _resident(self, test: dict[str, Any], job: Job) -> "_Resident":
+        """The tester's process for this test: the one that judged its last candidate, or a new one."""
+        kept = self.resident
+        if kept is not None and kept.key == tester_key(job) and kept.runs < MOST_RUNS:
+            return kept
+        if self.tester is None:
+            self.tester = Jail(self.tier).wait_ready()
+        self._dismiss()
+        here, there = socket.socketpair()
+        self.tester.start([there], 0.0)  # its time is the wall's
+        there.close()
+        _hand(here, role="tester", entry=job.entry_point, **test)
+        self.resident = _Resident(tester_key(job), here, reusable=test["resident"])
+        return self.resident
+
+    def rest(self) -> None:
+        """End what is kept for the next candidate of a problem."""
+        self._dismiss()
+
+    def _dismiss(self) -> Ended | None:
+        """End the tester's process; None where there is none."""
+        if self.resident is None or self.tester is None:
+            return None
+        self.resident.verdicts.close()
+        self.resident = None
+        return self.tester.end()
+
+
+@dataclass
+class _Resident:
+    """A tester's process that runs one test for one candidate after another."""
+
+    key: tuple[Any, ...]
+    verdicts: socket.socket
+    reusable: bool
+    runs: int = 0
+
+    def judge(self, candidate: socket.socket) -> None:
+        """Hand over a candidate's socket; one verdict will come."""
+        self.runs += 1 if self.reusable else MOST_RUNS
+        self.verdicts.setblocking(True)
+        try:
+            socket.send_fds(self.verdicts, [b"R"], [candidate.fileno()])
+        except OSError as error:
+            raise SandboxError(f"a tester is gone: {error}", where="sandbox") from error
 
 
 def _pair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
@@ -289,11 +356,9 @@ def how_it_ended(ended: Ended, late: str | None) -> dict[str, Any]:
     return {"outcome": Outcome.SIGNAL, "detail": signal.Signals(number).name}
 
 
-def _no_verdict(ended: Ended, test_ended: Ended, late: str | None) -> dict[str, Any]:
-    if ended.why in ("cpu", "disk") or late == "wall":
+def _no_verdict(ended: Ended, test_ended: Ended | None, late: str | None) -> dict[str, Any]:
+    if ended.why in ("cpu", "disk") or late == "wall" or test_ended is None:
         return how_it_ended(ended, late)
-    if test_ended.why == "cpu":
-        return {"outcome": Outcome.CPU_TIMEOUT, "detail": "the test itself"}
     return how_it_ended(test_ended, late) | {"detail": "the test ended without a verdict"}
 
 

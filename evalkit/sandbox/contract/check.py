@@ -46,12 +46,14 @@ def check_contract(sandbox: Sandbox, attacks: list[Attack] | None = None) -> Ite
         canary.write_text("untouched")
         os.utime(canary, (10**9, 10**9))
         sandbox.run(_job("warm", HONEST, Method.SPLIT, frozenset()))
+        sandbox.rest()
         processes = descendants()
         for attack in attacks if attacks is not None else read_attacks(str(canary), listener.getsockname()[1]):
             for method in (Method.CALLS, Method.SPLIT):
                 yield _one(sandbox, attack, method)
         yield _look("canary file", _as_it_was(canary))
         yield _look("network", not _was_called(listener))
+        sandbox.rest()
         yield _look("processes", descendants() == processes)
 
 

@@ -6,11 +6,18 @@ import os
 import resource
 import sys
 import sysconfig
+from collections.abc import Callable
 
 from . import landlock
 from .seccomp import Filter, zygote_filter
 
 libc = ctypes.CDLL(None, use_errno=True)
+syscall: Callable[..., int] = ctypes.PyDLL(None, use_errno=True).syscall
+"""A system call by its number, with up to five arguments, as integers. It keeps the interpreter's lock, which must be
+held on both sides of a raw clone, and touches as little memory as Python can: each page that a fresh child writes to is
+copied."""
+syscall.argtypes = [ctypes.c_long] * 6  # type: ignore[attr-defined]  # a foreign function
+syscall.restype = ctypes.c_long  # type: ignore[attr-defined]
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -137,12 +144,12 @@ def harden(scratch: str, memory: int, file_size: int, tier: str) -> None:
     give_up_privileges()
     if tier == "none":  # accepted by the caller; what the kernel does offer is taken all the same
         with contextlib.suppress(OSError):
-            Filter(zygote_filter()).install(libc)
+            Filter(zygote_filter()).install(syscall)
         return
     own_files = tier == "namespaces"
     # Before version 3 Landlock lets files be truncated: too little where it is the only wall before them.
     landlock.restrict(libc, [*runtime_folders(), "/lib", "/lib64"], scratch, least=0 if own_files else 3)
-    Filter(zygote_filter(own_files)).install(libc)
+    Filter(zygote_filter(own_files)).install(syscall)
 
 
 def limit(wanted: dict[str, int]) -> None:

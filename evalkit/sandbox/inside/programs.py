@@ -16,7 +16,7 @@ from typing import Any
 from . import wire
 from .codec import NotData, decode, encode
 from .objects import Objects
-from .tester import judge
+from .tester import serve
 
 Job = dict[str, Any]
 
@@ -158,7 +158,7 @@ class Service:
         return decode(value, self.objects.look_up)
 
 
-ROLES = {"calls": answer_calls, "stdio": answer_stdio, "candidate": serve_candidate, "tester": judge}
+ROLES = {"calls": answer_calls, "stdio": answer_stdio, "candidate": serve_candidate, "tester": serve}
 
 
 def warm_up() -> None:

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Callable
 
 from . import syscalls as sys_
 
@@ -120,13 +121,18 @@ class Filter:
 
     def __init__(self, program: list[Instruction]) -> None:
         raw = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
-        self.buffer = ctypes.create_string_buffer(raw, len(raw))
+        self.bytes = bytearray(raw)
+        self._held = (ctypes.c_char * len(raw)).from_buffer(self.bytes)  # its address stays what it is
         self.own_pid_at = [8 * i + 4 for i, instruction in enumerate(program) if instruction[3] == OWN_PID]
-        self.argument = _SockFprog(len(program), ctypes.addressof(self.buffer))
+        self._argument = _SockFprog(len(program), ctypes.addressof(self._held))
+        self.address = ctypes.addressof(self._argument)
 
-    def install(self, libc: ctypes.CDLL) -> None:
-        """Needs no_new_privs. Raises OSError where the kernel refuses."""
-        for at in self.own_pid_at:
-            struct.pack_into("<I", self.buffer, at, os.getpid())
-        if libc.prctl(22, 2, ctypes.byref(self.argument), 0, 0):
+    def install(self, syscall: Callable[..., int]) -> None:
+        """Needs no_new_privs. Raises OSError where the kernel refuses. (In a fresh child every page touched is copied:
+        what can be done before is done in `__init__`.)"""
+        if self.own_pid_at:
+            pid = os.getpid().to_bytes(4, "little")
+            for at in self.own_pid_at:
+                self.bytes[at : at + 4] = pid
+        if syscall(sys_.PRCTL, 22, 2, self.address, 0, 0):
             raise OSError(ctypes.get_errno(), "seccomp filter refused")

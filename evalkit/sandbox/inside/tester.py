@@ -7,6 +7,9 @@ no arithmetic with it: such an operation would hand the expected value to the ca
 import builtins
 import importlib
 import marshal
+import os
+import random
+import socket
 import sys
 from typing import Any
 
@@ -266,25 +269,44 @@ class _Run:
         return bool(self.held) and self.required <= self.held
 
 
-def judge(job: dict[str, Any], fds: list[int]) -> None:
+def serve(job: dict[str, Any], fds: list[int]) -> None:
+    """Judge one candidate after another, each by a socket that the driver hands over, until the driver is gone.
+
+    Every run has names, counts and objects of its own. The driver ends this process after anything but a verdict.
+    """
+    job["code"] = marshal.loads(job["code"])
+    job["imports"] = [(name, marshal.loads(code)) for name, code in job["imports"]]
+    start = random.getstate() if job["random"] else None
+    driver = socket.socket(fileno=fds[0])
+    while True:
+        word, sockets, _, _ = socket.recv_fds(driver, 1, 1)
+        if not word or len(sockets) != 1:
+            return
+        if start is not None:
+            random.setstate(start)
+        judge(job, fds[0], sockets[0])
+        os.close(sockets[0])
+
+
+def judge(job: dict[str, Any], verdict: int, wire_: int) -> None:
     """Run the prepared test and send the verdict. Only this process holds the verdict's socket."""
-    candidate, run = Candidate(fds[1]), _Run(job)
+    candidate, run = Candidate(wire_), _Run(job)
     try:
         opening = candidate.opening()
         if type(opening) is not list or len(opening) != 4 or opening[1] is not None:
-            _send(fds[0], "unloaded", run)
+            _send(verdict, "unloaded", run)
             return
         names: dict[str, Any] = {"__name__": "tests", "__builtins__": __builtins__}
         _run_imports(names, candidate, job["imports"], *opening[2:])
         _bind(names, candidate, job["names"], job["entry"], opening[2])
         names["__held__"], names["__at__"] = run.held.add, run.enter
-        exec(marshal.loads(job["code"]), names)
+        exec(job["code"], names)
         if job["entry"] and job["check"]:
             names["check"](names[job["entry"]])
     except BaseException as error:
-        _send(fds[0], "broken" if isinstance(error, Broken) else "failed", run, error)
+        _send(verdict, "broken" if isinstance(error, Broken) else "failed", run, error)
         return
-    _send(fds[0], "passed" if run.whole() else "unreached", run)
+    _send(verdict, "passed" if run.whole() else "unreached", run)
 
 
 def _run_imports(names: dict[str, Any], candidate: Candidate, parts: Any, exceptions: Any, classes: Any) -> None:
@@ -295,7 +317,7 @@ def _run_imports(names: dict[str, Any], candidate: Candidate, parts: Any, except
         if name in own:
             names[name] = Proxy(candidate, name)
         else:
-            exec(marshal.loads(code), names)
+            exec(code, names)
 
 
 def _bind(names: dict[str, Any], candidate: Candidate, used: list[str], entry: str, exceptions: Any) -> None:

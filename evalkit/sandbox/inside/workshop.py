@@ -91,7 +91,7 @@ class Workshop:
             if command["strict"]:
                 jail.limit({"FSIZE": command["output"], "NOFILE": 64})
             for each in self.program if command["strict"] else self.compiler:
-                each.install(jail.libc)
+                each.install(jail.syscall)
             os.execve(command["argv"][0], command["argv"], {**os.environ, **command["env"]})
         except BaseException as error:
             os.write(2, f"{type(error).__name__}: {error}".encode())

@@ -19,15 +19,17 @@ import struct
 import sys
 import time
 
-from . import jail, programs
-from .seccomp import Filter, child_filter
+gc.disable()  # until all is imported: nothing of it is ever garbage
+
+from . import jail, programs  # noqa: E402
+from .seccomp import Filter, child_filter  # noqa: E402
 
 PRELOAD = (
     "math re collections collections.abc itertools functools heapq typing random string json datetime copy bisect "
     "decimal fractions statistics operator hashlib dataclasses enum abc contextlib io time textwrap cmath numbers "
-    "array struct types warnings traceback builtins queue threading calendar pprint unicodedata asyncio "
-    "sqlite3 tempfile ast"
+    "array struct types warnings builtins queue threading calendar"
 )
+"""What most programs import. Each module more makes every fork dearer; asyncio and sqlite3 alone cost it a tenth."""
 CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
 SCRATCH_BYTES = 32 << 20
 DISK_LOOK = 50
@@ -42,20 +44,18 @@ class Zygote:
         self.filter = Filter(child_filter())
         self.tid_address = ctypes.c_void_p()
         jail.libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(self.tid_address), 0, 0, 0)
-        # PyDLL keeps the interpreter's lock: it must be held on both sides of a raw clone.
-        self.syscall = ctypes.PyDLL(None, use_errno=True).syscall
-        self.syscall.argtypes = [ctypes.c_long] * 6
-        self.syscall.restype = ctypes.c_long
 
     def fork(self) -> int:
         """A raw clone. `os.fork` also runs CPython's work after a fork, half of the whole cost here, which a process
         with one thread does not need."""
         flags = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | signal.SIGCHLD
-        return jail.check(self.syscall(SYS_CLONE, flags, 0, 0, self.tid_address.value or 0, 0), "clone")
+        return jail.check(jail.syscall(SYS_CLONE, flags, 0, 0, self.tid_address.value or 0, 0), "clone")
 
     def serve(self) -> None:
         gc.collect()
         gc.freeze()
+        gc.enable()
+        gc.set_threshold(10_000, 10, 10)  # a collection in a child touches what it would not have touched
         while True:
             message, ancillary, _, _ = self.control.recvmsg(32, 256)
             if not message:
@@ -90,7 +90,7 @@ class Zygote:
             os.dup2(output, 2)
             os.close(output)
             self.control.close()
-            self.filter.install(jail.libc)  # before it has read an untrusted byte
+            self.filter.install(jail.syscall)  # before it has read an untrusted byte
             programs.run(fds)
             os._exit(0)
         except BaseException:  # whatever it was: the driver sees no answer and this status
