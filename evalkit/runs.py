@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -182,17 +182,18 @@ class RunFolder:
             raise ConfigError(
                 "is not empty and holds no manifest.json", where=str(self.path), fix="choose another folder"
             )
+        self.fresh = not self.path.exists() or not any(self.path.iterdir())
         self._write({**environment(), **facts})
-        self.fresh = True
         return self
 
     @contextmanager
-    def or_nothing(self, *errors: type[Exception]) -> Iterator[None]:
-        """Where one of these errors ends the very first run, the folder goes again: it would hold nothing of use."""
+    def or_nothing(self, *errors: type[Exception], holds: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Where one of these errors ends the very first run, the folder goes again: it would hold nothing of use. It
+        stays where other things stood in it before, or where `holds` says that it has something worth keeping."""
         try:
             yield
         except errors:
-            if self.fresh:
+            if self.fresh and not holds():
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
 

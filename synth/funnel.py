@@ -29,6 +29,7 @@ def funnel(
         "solutions": len({sample.evidence.normal_form for sample in samples}),
         "categories": yields(answers, samples, lambda answered: answered.question.category),
         "teachers": yields(answers, samples, lambda answered: answered.source or "no answer"),
+        "unanswered": sum(answered.failure is not None for answered in answers),
         "corrected": sum(bool(answered.before) for answered in answers),
         "usd": usd,
         "usd_at_worst": None if spending.unpriced else spending.worst,

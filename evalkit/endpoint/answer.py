@@ -40,10 +40,10 @@ def key_of(content: str) -> str:
 class Usage(Record):
     """Tokens as billed: hidden reasoning is part of the completion, cached input part of the prompt."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-    cached_tokens: int = 0
+    prompt_tokens: int = Field(default=0, ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+    reasoning_tokens: int = Field(default=0, ge=0)
+    cached_tokens: int = Field(default=0, ge=0)
 
 
 class TokenLogprobs(Record):

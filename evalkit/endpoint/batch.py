@@ -8,11 +8,13 @@
 """
 
 import asyncio
+import fcntl
 import json
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +23,11 @@ import tenacity
 from evalkit.endpoint.answer import Answer, Request
 from evalkit.endpoint.config import Endpoint
 from evalkit.endpoint.intake import Intake, Item, OnResult, Status, check_prices
-from evalkit.endpoint.journal import Journal
+from evalkit.endpoint.journal import Journal, serialised
 from evalkit.endpoint.line import Line
 from evalkit.endpoint.reading import NoAnswer, cost, read_reply
-from evalkit.errors import EndpointError, NotServed, OverBudget
+from evalkit.errors import ConfigError, EndpointError, NotServed, OverBudget
+from evalkit.records import digest
 
 MOST_REQUESTS = 50_000
 MOST_BYTES = 100_000_000
@@ -54,7 +57,8 @@ def batch_each(
     status = status or Status()
     transport = transport if isinstance(transport, Mapping) else {e.base_url: transport for e in endpoints}
     run = _Run(endpoints, journal, transport, max_usd, Intake(endpoints, journal, status, on_result))
-    asyncio.run(run.all(list(requests)))
+    with _alone(journal):
+        asyncio.run(run.all(list(requests)))
     return status
 
 
@@ -84,7 +88,11 @@ class _Run:
         """Why a request could not be answered last, by its key."""
 
     async def all(self, requests: Sequence[Request]) -> None:
-        self.lines = [Line(endpoint, self.transport.get(endpoint.base_url)) for endpoint in self.endpoints]
+        bounded, known = self.max_usd is not None, len(self.journal) > 0
+        self.lines = [
+            Line(endpoint, self.transport.get(endpoint.base_url), bounded=bounded, known=known)
+            for endpoint in self.endpoints
+        ]
         self.status.lines = self.lines
         try:
             await self._collect(await self._found_again())
@@ -162,10 +170,17 @@ class _Run:
             body = line.body(items[key].request)[0]
             rows.append(json.dumps({"custom_id": key, "method": "POST", "url": route, "body": body}))
         data = ("\n".join(rows) + "\n").encode()
-        file = await self._call(
-            line, lambda: line.client.files.create(file=(f"{batch.id}.jsonl", data), purpose="batch")
-        )
-        created = await self._create(batch, file.id, route)
+        upload = (f"{batch.id}.jsonl", data)
+        try:
+            file = await self._call(line, lambda: line.client.files.create(file=upload, purpose="batch"))
+        except EndpointError:
+            self._forget(batch)
+            raise
+        try:
+            created = await self._create(batch, file.id, route)
+        except _NotTaken:
+            self._forget(batch)
+            raise
         self._store(batch, created.id)
         self.status.stats["batches"] += 1
         self.status.stats["sent"] += len(rows)
@@ -192,7 +207,9 @@ class _Run:
     def _store(self, batch: _Batch, remote: str) -> None:
         batch.remote = remote
         with self.journal.write() as transaction:
-            transaction.db.execute("UPDATE batches SET remote = ? WHERE id = ?", (remote, batch.id))
+            changed = transaction.db.execute("UPDATE batches SET remote = ? WHERE id = ?", (remote, batch.id)).rowcount
+        if changed != 1:
+            raise AssertionError(f"batch {remote} has no row in the journal")
 
     async def _found_again(self) -> list[_Batch]:
         """Batches of an earlier process. One that was noted and never created is forgotten: it cost nothing."""
@@ -205,9 +222,8 @@ class _Run:
                 )
                 continue
             batch = _Batch(id, line, remote)
-            for number, key, content in self.journal.rows(
-                "SELECT id, key, request FROM attempts WHERE batch = ?", (id,)
-            ):
+            rows = "SELECT id, key, request FROM attempts JOIN batched ON batched.attempt = id WHERE batch = ?"
+            for number, key, content in self.journal.rows(rows, (id,)):
                 batch.attempts[key] = number, content
             if remote is None:
                 found = await self._call(line, lambda line=line, id=id: self._remote(line, id))
@@ -240,7 +256,10 @@ class _Run:
         rows: dict[str, Any] = {}
         for file in (now.output_file_id, now.error_file_id):
             if file:
-                content = await self._call(line, lambda file=file: line.client.files.content(file))
+                content = await self._call(line, lambda file=file: self._content(line, file))
+                if content is None:
+                    self._lose(batch)
+                    return
                 rows |= {row["custom_id"]: row for row in _lines(content.content)}
         self._settle(batch, rows, time.monotonic() - start)
         if now.status == "failed" and not rows:
@@ -256,6 +275,15 @@ class _Run:
         except openai.NotFoundError:
             return None
 
+    async def _content(self, line: Line, file: str) -> Any:
+        """A file of answers; None where the endpoint has thrown it away."""
+        import openai
+
+        try:
+            return await line.client.files.content(file)
+        except openai.NotFoundError:
+            return None
+
     def _lose(self, batch: _Batch) -> None:
         """A batch that the endpoint has forgotten: whether it was billed is unknown, so it stays at its worst case."""
         self.status.notes.append(
@@ -263,6 +291,7 @@ class _Run:
             " asked again, and stay charged at their worst case"
         )
         with self.journal.write() as transaction:
+            transaction.db.execute("DELETE FROM batched WHERE batch = ?", (batch.id,))
             transaction.db.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
 
     def _settle(self, batch: _Batch, rows: Mapping[str, Any], seconds: float = 0.0) -> None:
@@ -271,11 +300,12 @@ class _Run:
             for key, (attempt, content) in batch.attempts.items():
                 result, billed = self._read(batch.line, key, content, rows.get(key), seconds)
                 if isinstance(result, Answer):
-                    transaction.commit(result, content, attempt)
+                    transaction.commit(result, serialised(result), content, attempt)
                     batch.line.answered += 1
                 else:
                     self.failed[key] = result
                     transaction.release(attempt, billed)
+            transaction.db.execute("DELETE FROM batched WHERE batch = ?", (batch.id,))
             transaction.db.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
 
     def _forget(self, batch: _Batch) -> None:
@@ -283,6 +313,7 @@ class _Run:
         with self.journal.write() as transaction:
             for attempt, _ in batch.attempts.values():
                 transaction.release(attempt, 0.0)
+            transaction.db.execute("DELETE FROM batched WHERE batch = ?", (batch.id,))
             transaction.db.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
 
     def _read(
@@ -325,10 +356,21 @@ class _Run:
                 with attempt:
                     return await call()
         except openai.OpenAIError as error:
-            said = " ".join(str(error).split())[:200]
-            kind = EndpointError if line.answered else NotServed
-            fix = "does this endpoint have a Batch API? Without --batch it is asked one by one"
-            raise kind(f"batch: {said}", where=line.endpoint.base_url, fix=fix) from error
+            refused = isinstance(error, openai.APIStatusError) and error.status_code < 500
+            first = not len(self.journal) and not self.status.stats["batches"]
+            kind = (_NotServed if first else _NotTaken) if refused else NotServed if first else EndpointError
+            fix = "run the same command again: what was submitted is waited for"
+            if refused:
+                fix = "does this endpoint have a Batch API? Without --batch it is asked one by one"
+            raise kind(f"batch: {line.say(error)}", where=line.endpoint.base_url, fix=fix) from None
+
+
+class _NotTaken(EndpointError):
+    """The endpoint has refused a call: what it asked for does not exist."""
+
+
+class _NotServed(_NotTaken, NotServed):
+    """The same, where nothing has ever come from that address."""
 
 
 class _Refused(EndpointError):
@@ -336,7 +378,20 @@ class _Refused(EndpointError):
 
 
 def _address(endpoint: Endpoint) -> str:
-    return f"{endpoint.model} at {endpoint.base_url}"
+    """What a batch of it is known by after a restart: also what is asked and how it is named."""
+    return f"{endpoint.label} ({digest([endpoint.model, endpoint.base_url, endpoint.route, endpoint.params])})"
+
+
+@contextmanager
+def _alone(journal: Journal) -> Iterator[None]:
+    """One process submits batches with a journal at a time: another would take what is being submitted for lost."""
+    with open(f"{journal.path}.batches", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            said = "another process submits batches with this journal"
+            raise ConfigError(said, where=str(journal.path), fix="wait for it") from error
+        yield
 
 
 def _parts(items: Sequence[Item], index: int) -> Iterable[Sequence[Item]]:

@@ -22,7 +22,7 @@ from evalkit.endpoint.intake import Intake, Item, OnResult, Status, check_prices
 from evalkit.endpoint.journal import Journal
 from evalkit.endpoint.line import Closed, Fault, Line, Refusal
 from evalkit.endpoint.writer import Writer
-from evalkit.errors import EndpointError, NotServed, OverBudget
+from evalkit.errors import EndpointError, NotServed
 
 TRIES, TRIES_OF_NOBODY = 8, 4
 """Attempts at one request, those refused for their rate not counted; and where no connection comes about. (With one
@@ -31,6 +31,8 @@ FIRST_WAIT, SLOWEST = 0.1, 5.0
 """Seconds before the second attempt at a request, doubled from try to try, and the most."""
 OUTAGE = 120.0
 """Seconds for which an endpoint that has answered before may be away: until then its requests wait."""
+LAST_ANSWERS = 10.0
+"""Seconds for which the answers under way are waited for when a run ends by an error."""
 AT_A_TIME = 256
 """Requests looked up in the journal at once."""
 WAITING = 2048
@@ -107,7 +109,11 @@ class _Run:
 
     async def all(self, first: list[Item], source: Iterator[Request]) -> None:
         self.writer = Writer(self.journal, self.max_usd)
-        self.lines = [Line(endpoint, self.transport.get(endpoint.base_url)) for endpoint in self.endpoints]
+        bounded, known = self.max_usd is not None, len(self.journal) > 0
+        self.lines = [
+            Line(endpoint, self.transport.get(endpoint.base_url), bounded=bounded, known=known)
+            for endpoint in self.endpoints
+        ]
         self.status.lines = self.lines
         self.queues: list[asyncio.Queue[Item]] = [asyncio.Queue() for _ in self.lines]
         self.room = asyncio.Semaphore(WAITING)
@@ -119,12 +125,21 @@ class _Run:
                 tasks.append(asyncio.create_task(self._guard(self._work(index))))
         try:
             await self.over
+        except EndpointError:
+            await self._let_finish()
+            raise
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for line in self.lines:
                 await line.aclose()
+
+    async def _let_finish(self) -> None:
+        """Nothing more is sent, but what was is paid for: its answers are waited for a while."""
+        give_up = asyncio.get_running_loop().time() + LAST_ANSWERS
+        while self.writer.under_way and asyncio.get_running_loop().time() < give_up:
+            await asyncio.sleep(0.02)
 
     async def _guard(self, work: Any) -> None:
         """What goes wrong in a task ends the run; a task that died in silence would leave it waiting forever."""
@@ -163,7 +178,7 @@ class _Run:
         """Every endpoint is closed: why, where, and what to do."""
         line = next((line for line in self.lines if line.answered), self.lines[0])
         assert line.closed is not None  # every line is
-        kind = EndpointError if any(line.answered for line in self.lines) else NotServed
+        kind = EndpointError if any(line.answered for line in self.lines) or len(self.journal) else NotServed
         return kind(line.closed.what, where=line.endpoint.base_url, fix=line.closed.fix)
 
     def _finish(self, item: Item, result: Answer | EndpointError) -> None:
@@ -189,10 +204,8 @@ class _Run:
                 self._shut(line, closed)
                 self._pass_on(item)
                 continue
-            except OverBudget as error:
-                error.where = line.endpoint.base_url
-                result = error
             except EndpointError as error:
+                error.where = error.where or line.endpoint.base_url
                 item.error = error
                 item.order.pop(0)
                 if item.order:
@@ -205,6 +218,7 @@ class _Run:
     def _shut(self, line: Line, closed: Closed) -> None:
         if line.closed is None:
             line.closed = closed
+            line.pace.close(closed)
             if len(self.lines) > 1:
                 self.status.notes.append(f"{line.endpoint.label} is asked no more: {closed.what}")
 
@@ -254,7 +268,6 @@ class _Run:
                 await self.writer.release(attempt, 0.0)
                 raise
             await self.writer.commit(answer, item.contents[index], attempt)
-            line.down_since = None
             self._tell(line, answer)
             billed = answer.usage.prompt_tokens + answer.usage.completion_tokens if answer.usage else None
             return answer
@@ -292,7 +305,9 @@ class _Tries:
 
     def enough(self, state: tenacity.RetryCallState) -> bool:
         fault = _fault(state)
-        self.failures += not fault.patient
+        if fault.patient:
+            return False
+        self.failures += 1
         return self.failures >= (TRIES_OF_NOBODY if fault.nobody_there else TRIES)
 
     def wait(self, state: tenacity.RetryCallState) -> float:

@@ -1,5 +1,6 @@
 """Where answers come from, how fast they may be asked for, and what they cost."""
 
+import json
 import os
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,9 +61,27 @@ class Endpoint(Recipe):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ValueError("an address begins with http:// or https://")
+        try:
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"an address with no possible port: {error}") from error
         if parts.username or parts.password or parts.query:
             raise ValueError("an address holds no user, password or query; name the key's variable in api_key_env")
         return value.rstrip("/")
+
+    @field_validator("params")
+    @classmethod
+    def _sendable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Parameters are sent as JSON, and limits are reckoned with."""
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"cannot be sent as JSON: {error}") from error
+        for name in ("max_tokens", "max_completion_tokens", "n", "best_of"):
+            number = value.get(name)
+            if number is not None and (type(number) is not int or number < 1):
+                raise ValueError(f"{name} is a whole number above 0, not {number!r}")
+        return value
 
     @property
     def label(self) -> str:

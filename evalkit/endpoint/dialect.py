@@ -63,8 +63,8 @@ class Dialect:
             return self._change(named, message)
         if not _UNKNOWN.search(message):
             return None
-        mentioned = [name for name in sent if re.search(rf"\b{name}\b", message)]
-        return self._change(mentioned[0], message) if mentioned else None
+        mentioned = (name for name in sent if re.search(rf"\b{re.escape(name)}\b", message))
+        return next((change for name in mentioned if (change := self._change(name, message))), None)
 
     def _change(self, name: str, message: str) -> str | None:
         original = next((old for old, new in self.changes.items() if new == name), name)

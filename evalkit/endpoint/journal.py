@@ -6,8 +6,9 @@ read inside the transaction that reserves it.
 
     answers    key, the request it answers, the answer
     attempts   every request that was sent and has no answer yet, at its worst case in dollars
-    money      dollars of all answers, and of replies that were billed and held none
-    batches    what was submitted to a Batch API and not collected yet; its requests stand in attempts
+    money      one row of sums: paid for answers (and for replies that were billed and held none), risked by open
+               attempts, how many those are, and how many of both have no price
+    batches    what was submitted to a Batch API and not collected yet; batched: the attempts in it
 
 An attempt ends by an answer, by a refusal that no endpoint bills (an HTTP error, nobody there), or never: the process
 was killed, the connection broke. Then nobody knows whether it was billed, and it stays counted at its worst.
@@ -22,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import ValidationError
+
 from evalkit.endpoint.answer import Answer
 from evalkit.errors import DataError
 
@@ -30,12 +33,14 @@ VERSION = 2
 """Of the tables. Another version is refused."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, usd REAL, batch TEXT, request TEXT
+CREATE TABLE IF NOT EXISTS attempts (id INTEGER PRIMARY KEY, key TEXT NOT NULL, usd REAL);
+CREATE TABLE IF NOT EXISTS money (
+    id INTEGER PRIMARY KEY CHECK (id = 0), paid REAL NOT NULL, risked REAL NOT NULL, open INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS money (id INTEGER PRIMARY KEY CHECK (id = 0), usd REAL NOT NULL, unpriced INTEGER NOT NULL);
-INSERT OR IGNORE INTO money VALUES (0, 0.0, 0);
+INSERT OR IGNORE INTO money VALUES (0, 0.0, 0.0, 0, 0);
 CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, remote TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batched (attempt INTEGER PRIMARY KEY, batch TEXT NOT NULL, request TEXT NOT NULL);
 """
 PATIENCE = 30.0
 """Seconds to wait for another process that writes."""
@@ -45,7 +50,8 @@ _AT_A_TIME = 500
 
 @dataclass(frozen=True)
 class Spending:
-    """Dollars of a journal. `risked` is the worst case of attempts whose fate is unknown; `unpriced` counts answers."""
+    """Dollars of a journal. `risked` is the worst case of the `open` attempts, whose fate is unknown; `unpriced` counts
+    answers and attempts without a price: where there are any, the dollars say nothing."""
 
     paid: float
     risked: float
@@ -132,7 +138,7 @@ class Journal:
             with self.lock:
                 rows = self.db.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part).fetchall()
             for key, answer in rows:
-                found[key] = _read(answer)
+                found[key] = self._read(answer)
         return found
 
     def get(self, key: str) -> Answer | None:
@@ -149,9 +155,10 @@ class Journal:
         with self.lock:
             if self.closed and self._last is not None:
                 return self._last
-            paid, unpriced = self.db.execute("SELECT usd, unpriced FROM money").fetchone()
-            risked, number = self.db.execute("SELECT total(usd), count(*) FROM attempts").fetchone()
-        return Spending(paid, risked, unpriced, number)
+            paid, risked, number, unpriced = self.db.execute(
+                "SELECT paid, risked, open, unpriced FROM money"
+            ).fetchone()
+        return Spending(paid, max(0.0, risked), unpriced, number)
 
     def write(self) -> "Transaction":
         """A context manager: what is done in it is durable at its end, or undone."""
@@ -167,11 +174,18 @@ class Journal:
         last = ""
         while rows := self.rows("SELECT key, answer FROM answers WHERE key > ? ORDER BY key LIMIT 500", (last,)):
             last = rows[-1][0]
-            yield from (_read(answer) for _, answer in rows)
+            yield from (self._read(answer) for _, answer in rows)
 
+    def _read(self, answer: str) -> Answer:
+        try:
+            return Answer.model_validate_json(answer).model_copy(update={"from_journal": True})
+        except ValidationError as error:
+            raise self._error(f"holds an answer that cannot be read: {answer[:80]!r}", "restore or move it") from error
 
-def _read(answer: str) -> Answer:
-    return Answer.model_validate_json(answer).model_copy(update={"from_journal": True})
+    def holds(self) -> bool:
+        """Whether anything was paid or risked for what stands here."""
+        (found,) = self.rows("SELECT (SELECT count(*) FROM answers) + open + (SELECT count(*) FROM batches) FROM money")
+        return bool(found[0])
 
 
 class Transaction:
@@ -186,20 +200,30 @@ class Transaction:
             self.db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             self.journal.lock.release()
-            raise self.journal._error(f"cannot write: {error}", "free some space") from error
+            raise self._failed(error) from error
         return self
+
+    def _failed(self, error: sqlite3.Error) -> DataError:
+        locked = "locked" in str(error) or "busy" in str(error)
+        fix = "another process writes to it: wait for it" if locked else "free some space, or look at the disk"
+        return self.journal._error(f"cannot write: {error}", fix)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        failure = error if isinstance(error, sqlite3.Error) else None
         try:
-            self.db.execute("ROLLBACK" if kind else "COMMIT")
-        except sqlite3.Error as failure:
-            raise self.journal._error(f"cannot write: {failure}", "free some space") from failure
+            if error is None:
+                try:
+                    self.db.execute("COMMIT")
+                except sqlite3.Error as caught:
+                    failure = caught
+            if self.db.in_transaction:  # a full disk has rolled back by itself
+                self.db.execute("ROLLBACK")
         finally:
             self.journal.lock.release()
-        if isinstance(error, sqlite3.Error):
-            raise self.journal._error(f"cannot write: {error}", "free some space") from error
+        if failure is not None:
+            raise self._failed(failure) from failure
 
     def reserve(
         self, key: str, usd: float | None, limit: float | None, batch: str | None = None, request: str | None = None
@@ -207,28 +231,46 @@ class Transaction:
         """Note a request that is about to be sent, one of a batch with its content; None where it could exceed `limit`
         dollars in all."""
         if limit is not None:
-            (spent,) = self.db.execute("SELECT usd + (SELECT total(usd) FROM attempts) FROM money").fetchone()
+            (spent,) = self.db.execute("SELECT paid + risked FROM money").fetchone()
             if spent + (usd or 0.0) > limit:
                 return None
-        values = (key, usd, batch, request)
-        return self.db.execute("INSERT INTO attempts (key, usd, batch, request) VALUES (?, ?, ?, ?)", values).lastrowid
+        attempt = self.db.execute("INSERT INTO attempts (key, usd) VALUES (?, ?)", (key, usd)).lastrowid
+        if batch is not None:
+            self.db.execute("INSERT INTO batched VALUES (?, ?, ?)", (attempt, batch, request))
+        self._add(risked=usd or 0.0, open=1, unpriced=int(usd is None))
+        return attempt
 
-    def commit(self, answer: Answer, request: str, attempt: int | None) -> None:
-        """Make an answer durable, and settle its attempt: what it cost instead of what it might have."""
-        text = answer.model_dump_json(exclude={"from_journal"}, exclude_defaults=True)
-        fresh = self.db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", (answer.key, request, text)).rowcount
-        self._charge(answer.cost_usd, attempt, unpriced=bool(fresh) and answer.cost_usd is None)
+    def commit(self, answer: Answer, text: str, request: str, attempt: int) -> None:
+        """Make an answer durable (`text`: its JSON), and settle its attempt: what it cost instead of what it might
+        have. Where no usage came the worst case is all that is known, and stays counted."""
+        self.db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", (answer.key, request, text))
+        worst = self._close(attempt)
+        paid = worst if answer.cost_usd is None else answer.cost_usd
+        self._add(paid=paid or 0.0, unpriced=int(answer.cost_usd is None))
 
-    def release(self, attempt: int | None, usd: float | None = 0.0) -> None:
+    def release(self, attempt: int, usd: float | None = 0.0) -> None:
         """An attempt that was not billed, or was billed `usd` for no answer. None: unknown, it stays as it is."""
         if usd is not None:
-            self._charge(usd, attempt)
+            self._close(attempt)
+            self._add(paid=usd)
 
-    def _charge(self, usd: float | None, attempt: int | None, *, unpriced: bool = False) -> None:
-        if usd is None and attempt is not None:
-            # No usage came: the worst case is all that is known, and it stays counted.
-            (usd,) = self.db.execute("SELECT usd FROM attempts WHERE id = ?", (attempt,)).fetchone() or (None,)
-        if attempt is not None:
-            self.db.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
-        if usd or unpriced:
-            self.db.execute("UPDATE money SET usd = usd + ?, unpriced = unpriced + ?", (usd or 0.0, int(unpriced)))
+    def _close(self, attempt: int) -> float | None:
+        """Take an attempt out; its worst case."""
+        row = self.db.execute("DELETE FROM attempts WHERE id = ? RETURNING usd", (attempt,)).fetchone()
+        if row is None:
+            return None
+        (usd,) = row
+        self.db.execute("DELETE FROM batched WHERE attempt = ?", (attempt,))
+        self._add(risked=-(usd or 0.0), open=-1, unpriced=-int(usd is None))
+        return None if usd is None else float(usd)
+
+    def _add(self, *, paid: float = 0.0, risked: float = 0.0, open: int = 0, unpriced: int = 0) -> None:
+        values = (paid, risked, open, unpriced)
+        self.db.execute(
+            "UPDATE money SET paid = paid + ?, risked = risked + ?, open = open + ?, unpriced = unpriced + ?", values
+        )
+
+
+def serialised(answer: Answer) -> str:
+    """An answer's JSON as the journal keeps it."""
+    return answer.model_dump_json(exclude={"from_journal"}, exclude_defaults=True)

@@ -6,10 +6,14 @@ Refusal      this request can never succeed (too long, a parameter out of range)
 Closed       no request here can: a bad key, an unknown model, no credit, nobody there
 """
 
+import asyncio
 import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from evalkit.endpoint.answer import Answer, Request
 from evalkit.endpoint.config import Endpoint
@@ -22,8 +26,15 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_TOKENS = 4096
 """Worst case of a request that names no limit, where tokens are reserved."""
+LIMITS = ("max_tokens", "max_completion_tokens")
 REFUSALS = 20
 """Refused requests in a row, and not one answered, from which an endpoint is closed: it is the form that it refuses."""
+GATEWAY = (408, 502, 504, 520, 521, 522, 523, 524)
+"""Statuses of a gateway that gave up on the model behind it, which may have answered and billed."""
+OPENAI = "api.openai.com"
+ELSEWHERE = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "OPENAI_ADMIN_KEY")
+"""Variables that are for that address only."""
+_BYTES = ("utf-8", "surrogatepass")
 _FIX = {401: "check {key}", 403: "check the rights of {key}", 404: "check base_url and model", 402: "add credit"}
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "credit_balance_too_low")
 
@@ -56,9 +67,14 @@ class Closed(Exception):
 class Line:
     """A connection to one endpoint, with its pace and its dialect. Made inside the event loop, closed by `aclose`."""
 
-    def __init__(self, endpoint: Endpoint, transport: Any = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, transport: Any = None, *, bounded: bool = False, known: bool = False
+    ) -> None:
+        """`bounded`: under a budget, where a request that names no limit gets one. `known`: the journal holds answers
+        already, so key and model were right once."""
         import openai
 
+        self.bounded, self.known = bounded, known
         self.endpoint = endpoint
         self.pace = Pace(
             endpoint.max_concurrency, requests=endpoint.requests_per_minute, tokens=endpoint.tokens_per_minute
@@ -66,21 +82,41 @@ class Line:
         self.dialect = Dialect()
         self.price = endpoint.prices
         self.answered = self.refused = 0
+        """Answers, and refusals since the last of them."""
         self.closed: Closed | None = None
         self.down_since: float | None = None
         """Event-loop time since which nobody is there; None while somebody is."""
-        self.client = openai.AsyncOpenAI(
-            base_url=endpoint.base_url,
-            api_key=endpoint.key(),
-            max_retries=0,
-            http_client=_http(endpoint, transport),
-        )
+        self._secret = endpoint.key()
+        with _hidden(() if (urlsplit(endpoint.base_url).hostname == OPENAI) else ELSEWHERE):
+            self.client = openai.AsyncOpenAI(
+                base_url=endpoint.base_url,
+                api_key=self._secret,
+                max_retries=0,
+                http_client=_http(endpoint, transport),
+            )
 
     async def aclose(self) -> None:
         await self.client.close()
 
     def params(self, request: Request) -> dict[str, Any]:
-        return {**self.endpoint.params, **request.params}
+        """What is asked for; under a budget with a limit of tokens, whoever named one or not."""
+        params = {
+            name: value for name, value in {**self.endpoint.params, **request.params}.items() if value is not None
+        }
+        if self.bounded and not any(name in params for name in LIMITS):
+            params["max_tokens"] = DEFAULT_MAX_TOKENS
+        return params
+
+    def most(self, params: Mapping[str, Any]) -> int:
+        """Tokens that may be answered: of several limits the highest, times the choices asked for."""
+        limits = [int(params[name]) for name in LIMITS if name in params]
+        choices = max(int(params.get("n", 1)), int(params.get("best_of", 1)))
+        return max(limits, default=DEFAULT_MAX_TOKENS) * choices
+
+    def say(self, error: BaseException | str) -> str:
+        """What a server or a library said, on one line and without the key: some servers echo it."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        return (text.replace(self._secret, "***") if len(self._secret) > 4 else text)[:200]
 
     def prompt(self, request: Request) -> str:
         """What the completions route is sent: the prompt, or the messages one below the other."""
@@ -96,17 +132,17 @@ class Line:
     def worst(self, request: Request) -> tuple[int, float | None]:
         """Most tokens that a request can take, and dollars (None: unknown): every character of the prompt a token
         (no byte-level tokenizer makes more of a byte), every token that may be answered."""
-        prompt = sum(len(m["content"].encode()) + 16 for m in request.messages) + len((request.prompt or "").encode())
+        prompt = sum(len(m["content"].encode(*_BYTES)) + 16 for m in request.messages)
+        prompt += len((request.prompt or "").encode(*_BYTES))
         params = self.params(request)
-        prompt += len(json.dumps(params["response_format"])) if params.get("response_format") else 0
-        most = int(params.get("max_tokens") or params.get("max_completion_tokens") or DEFAULT_MAX_TOKENS)
-        most *= int(params.get("n") or 1)
+        prompt += len(json.dumps(params))  # schemas and tools are read by the model, too
+        most = self.most(params)
         return prompt + most, None if self.price is None else self.price.of(prompt, most)
 
     def likely_tokens(self, request: Request) -> int:
         """Tokens that a window is asked for before the endpoint says what it took: as providers estimate them."""
         params = self.params(request)
-        most = int(params.get("max_tokens") or params.get("max_completion_tokens") or DEFAULT_MAX_TOKENS)
+        most = self.most(params)
         return sum(len(m["content"]) // 4 + 8 for m in request.messages) + len(request.prompt or "") // 4 + most
 
     async def send(self, key: str, request: Request) -> Answer:
@@ -116,17 +152,24 @@ class Line:
         while True:
             body, adapted = self.body(request)
             start = time.perf_counter()
+            # What the library raises may quote the key back: it ends here, and only what it said goes on.
+            problem: Exception
             try:
-                reply = await self._post(body)
+                async with asyncio.timeout(self.endpoint.timeout):  # the transport's own is for each read
+                    reply = await self._post(body)
+                return self._read(reply, key, time.perf_counter() - start, adapted)
             except openai.APIStatusError as error:
+                self.down_since = None
                 if error.status_code in (400, 422) and self.dialect.learn(error.body, body):
                     continue  # an endpoint bills no refusal, and the next request knows
-                raise self._status(error) from error
+                problem = self._status(error)
             except openai.APIConnectionError as error:
-                raise self._broken(error) from error
+                problem = self._broken(error)
+            except TimeoutError:
+                problem = Fault("timeout", f"no answer in {self.endpoint.timeout:g} s", billed=None)
             except openai.APIError as error:
-                raise Fault("malformed", _say(error), billed=None) from error
-            return self._read(reply, key, time.perf_counter() - start, adapted)
+                problem = Fault("malformed", self.say(error), billed=None)
+            raise problem
 
     async def _post(self, body: dict[str, Any]) -> Any:
         """The raw reply. `client.post` sends the body as it is: `chat.completions.create` would check each part of it
@@ -137,15 +180,16 @@ class Line:
         return await self.client.post(route, cast_to=httpx2.Response, body=body)
 
     def _read(self, reply: Any, key: str, latency: float, adapted: tuple[str, ...]) -> Answer:
+        self.down_since = None
         self.pace.heard(reply.headers)
         try:
-            data = json.loads(reply.content)
-            answer = read_reply(data, key, self.endpoint, latency)
+            answer = read_reply(json.loads(reply.content), key, self.endpoint, latency)
         except NoAnswer as error:
-            raise Fault(error.kind, billed=cost(self.endpoint, error.usage)) from error
-        except ValueError as error:
-            raise Fault("malformed", f"not JSON: {_say(error)}", billed=None) from error
+            raise Fault(error.kind, billed=cost(self.endpoint, error.usage)) from None
+        except (ValueError, RecursionError) as error:
+            raise Fault("malformed", f"not JSON: {self.say(error)}", billed=None) from None
         self.answered += 1
+        self.refused = 0
         return answer.model_copy(update={"adapted": adapted}) if adapted else answer
 
     def _broken(self, error: "openai.APIConnectionError") -> Fault:
@@ -153,29 +197,33 @@ class Line:
         import openai
 
         if _nobody_there(error):
-            fault = Fault("disconnect", _say(error.__cause__ or error))
+            fault = Fault("disconnect", self.say(error.__cause__ or error))
             fault.nobody_there = True
             return fault
         if isinstance(error, openai.APITimeoutError):
             return Fault("timeout", f"no answer in {self.endpoint.timeout:g} s", billed=None)
-        return Fault("disconnect", _say(error.__cause__ or error), billed=None)
+        return Fault("disconnect", self.say(error.__cause__ or error), billed=None)
 
     def _status(self, error: "openai.APIStatusError") -> Exception:
-        """What an HTTP error means. None of them is billed."""
-        code = error.status_code
+        """What an HTTP error means. Not billed, but for those of a gateway that did not wait for the model."""
+        code, said = error.status_code, self.say(error)
         body = error.body if isinstance(error.body, Mapping) else {}
         if body.get("code") in _NO_CREDIT or body.get("type") in _NO_CREDIT:
-            return Closed(f"HTTP {code}: {_say(error)}", _FIX[402])
+            return Closed(f"HTTP {code}: {said}", _FIX[402])
         if code == 429:
-            return Fault("rate_limited", _say(error), wait=retry_after(error.response.headers))
+            return Fault("rate_limited", said, wait=retry_after(error.response.headers))
         if code in (408, 409) or code >= 500:
-            return Fault("server_error", _say(error), wait=min(60.0, retry_after(error.response.headers, 0.0)))
-        if code in _FIX:
-            return Closed(f"HTTP {code}: {_say(error)}", _FIX[code].format(key=self.endpoint.api_key_env))
+            wait = min(60.0, retry_after(error.response.headers, 0.0))
+            return Fault("server_error", said, wait=wait, billed=None if code in GATEWAY else 0.0)
+        fix = _FIX.get(code, "check the parameters").format(key=self.endpoint.api_key_env)
+        # Some gateways answer 403 or 404 to one question that they do not like.
+        once_right = self.answered or self.known
+        if code in (401, 402) or (code in _FIX and not once_right):
+            return Closed(f"HTTP {code}: {said}", fix)
         self.refused += 1
         if self.refused >= REFUSALS and not self.answered:
-            return Closed(f"HTTP {code} to the first {self.refused} requests: {_say(error)}", "check the parameters")
-        return Refusal(f"HTTP {code}: {_say(error)}")
+            return Closed(f"HTTP {code} to {self.refused} requests after each other: {said}", fix)
+        return Refusal(f"HTTP {code}: {said}")
 
 
 def _http(endpoint: Endpoint, transport: Any) -> Any:
@@ -201,5 +249,11 @@ def _nobody_there(error: BaseException | None) -> bool:
     return False
 
 
-def _say(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+@contextmanager
+def _hidden(names: Sequence[str]) -> Iterator[None]:
+    """Variables of the environment that the openai package must not see: it would send them to any address."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+LONGEST = 86_400.0
+"""Seconds that an endpoint may ask to wait."""
 START = 8
 """Requests under way at first."""
 CUT, GROWTH, MEMORY = 0.5, 0.1, 32
@@ -89,19 +91,22 @@ class Pace:
         self._tokens = Window(tokens, minute) if tokens else None
         self._waiting: deque[tuple[asyncio.Future[Slot], int]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
+        self._closed: Exception | None = None
         self._cut_at = -1.0
         self.refusals = 0.0
         """Share of late replies that were refusals, the last thirty or so counting most."""
 
     async def enter(self, tokens: int = 0) -> Slot:
         """Wait for a slot, for the windows, and out of any pause that the endpoint asked for."""
+        if self._closed is not None:
+            raise self._closed
         future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, tokens))
         self._admit()
         try:
             return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
+            if future.done() and not future.cancelled() and future.exception() is None:
                 self.leave(future.result(), answered=False)
             raise
 
@@ -132,6 +137,14 @@ class Pace:
             self.allowed = max(1.0, self.allowed * (1 - CUT * self.refusals))
             self._cut_at = now
         self._pause(now + retry_after, f"429: paused for {retry_after:.3g} s")
+
+    def close(self, reason: Exception) -> None:
+        """Nothing is sent any more: who waits, and whoever comes, hears the reason."""
+        self._closed = reason
+        while self._waiting:
+            future, _ = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(reason)
 
     def away(self, seconds: float) -> None:
         """Nobody there: wait a while, all of us."""
@@ -185,12 +198,13 @@ def retry_after(headers: Mapping[str, str], default: float = 1.0) -> float:
     """Seconds that a 429 asks to wait, from `retry-after-ms`, `retry-after` (seconds or a date), or the resets."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) * unit)
+            seconds = float(headers[name]) * unit
+            return min(max(0.0, seconds), LONGEST) if seconds == seconds else default
         except KeyError:
             continue
         except ValueError:
             try:
-                return max(0.0, parsedate_to_datetime(headers[name]).timestamp() - time.time())
+                return min(max(0.0, parsedate_to_datetime(headers[name]).timestamp() - time.time()), LONGEST)
             except (ValueError, TypeError):
                 continue
     resets = [

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from evalkit.endpoint.answer import Answer
-from evalkit.endpoint.journal import Journal, Transaction
+from evalkit.endpoint.journal import Journal, Transaction, serialised
 from evalkit.errors import OverBudget
 
 Write = Callable[[Transaction], Any]
@@ -22,6 +22,8 @@ class Writer:
         """Worst case of a request that did not fit any more while nothing was under way: no dearer one will."""
         self._pending: list[tuple[Write, asyncio.Future[Any]]] = []
         self._settled = asyncio.Event()
+        self._patience = 12
+        """Quarters of a second for which attempts of other processes are waited for, once."""
 
     async def reserve(self, key: str, usd: float | None) -> int:
         """Note an attempt before it is sent. Where the budget has no room, wait for those under way to be settled at
@@ -35,13 +37,18 @@ class Writer:
                 self.under_way += 1
                 return int(attempt)
             if not self.under_way:
+                if self.journal.spending().open and self._patience > 0:
+                    self._patience -= 1  # another process may be about to settle what it holds
+                    await asyncio.sleep(0.25)
+                    continue
                 self.too_much = usd or 0.0
             elif not settled.is_set():
                 await settled.wait()
 
     async def commit(self, answer: Answer, request: str, attempt: int) -> None:
         """Make an answer durable."""
-        await self._write(lambda transaction: transaction.commit(answer, request, attempt))
+        text = serialised(answer)  # here: what fails in the transaction would fail others with it
+        await self._write(lambda transaction: transaction.commit(answer, text, request, attempt))
         self._end()
 
     async def release(self, attempt: int, usd: float | None) -> None:

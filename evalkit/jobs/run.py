@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from evalkit.console import Tick, progress
-from evalkit.endpoint import HOW, Endpoint
+from evalkit.endpoint import HOW, Endpoint, Journal
 from evalkit.errors import ModelError, NotServed, SandboxError
 from evalkit.evaluation import Row, answer, summarise
 from evalkit.models import EndpointModel, LocalModel, Model, RetrievalModel
@@ -22,7 +22,7 @@ from evalkit.suites import load_suite
 from evalkit.suites.problems import read_problems
 
 KIND = "evaluation"
-ROWS = "rows.jsonl"
+ROWS, JOURNAL = "rows.jsonl", "journal.sqlite"
 BATCH = 64
 """Completions between two appends: what a killed run loses at most."""
 
@@ -80,7 +80,7 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
     if folder.finished and not (recipe.endpoint and folder.summary["errored"]):
         return folder.summary
     rows = _known(out / ROWS, problems, recipe.n)
-    with folder.or_nothing(NotServed), ExitStack() as stack:
+    with folder.or_nothing(NotServed, holds=lambda: _paid(out)), ExitStack() as stack:
         model: Model = local if recipe.model is not None else _other(recipe, out)
         rows |= _ask(recipe, problems, rows, model, prompting, out / ROWS, stack)
     ordered = [row for problem in problems for row in rows[problem.id]]
@@ -93,6 +93,14 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
         raise SandboxError(f"not one of {len(ordered)} completions could be scored: {first}", where=str(out))
     folder.finish(summary)
     return summary
+
+
+def _paid(out: Path) -> bool:
+    """Whether the folder's journal holds anything that cost, or may have cost, something."""
+    if not (out / JOURNAL).exists():
+        return False
+    with Journal(out / JOURNAL) as journal:
+        return journal.holds()
 
 
 def model_name(recipe: RunRecipe) -> str:
@@ -138,9 +146,7 @@ def _known(file: Path, problems: Sequence[Problem], n: int) -> dict[str, list[Ro
 def _other(recipe: RunRecipe, out: Path) -> Model:
     if recipe.endpoint is None:
         return RetrievalModel(read_problems(Path(recipe.retrieval or "")), name=model_name(recipe))
-    return EndpointModel(
-        recipe.endpoint, out / "journal.sqlite", max_usd=recipe.max_usd, instruction=recipe.instruction
-    )
+    return EndpointModel(recipe.endpoint, out / JOURNAL, max_usd=recipe.max_usd, instruction=recipe.instruction)
 
 
 def _adding(tick: Tick, before: int) -> Tick:

@@ -21,7 +21,7 @@ from evalkit.normal_form import normal_form
 from evalkit.records import Problem
 from evalkit.runs import RunFolder
 from evalkit.sandbox import Sandbox
-from synth.ask import JOURNAL, Answered, ask
+from synth.ask import JOURNAL, Answered, ask, paid
 from synth.contamination import Clean, decontaminate
 from synth.dataset import KIND, fingerprint, write_dataset
 from synth.funnel import funnel
@@ -48,12 +48,12 @@ def generate(recipe: GenerateRecipe, *, batch: bool = False) -> dict[str, Any]:
         may_change=("max_usd", "slots", *HOW),
         keeps=(JOURNAL,),
     ).open()
-    if run.finished and not run.summary["rejected"].get(Stage.REQUEST):
+    if run.finished and not run.summary["unanswered"]:
         console.print(f"{recipe.output}: finished already, {run.summary['kept']} rows kept")
         return run.summary
     status = Status()
     with Sandbox(recipe.slots) as sandbox:
-        with run.or_nothing(NotServed):
+        with run.or_nothing(NotServed, holds=lambda: paid(recipe.output)):
             answers = _ask(plan(recipe), recipe, status, sandbox, batch)
         problems, rejects = parse_all(answers)
         proofs = prove(problems, recipe.output / "proofs.jsonl", sandbox)

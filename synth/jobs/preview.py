@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from evalkit.errors import NotServed
-from synth.ask import ask
+from synth.ask import ask, paid
 from synth.parse import Dropped
 from synth.plan import plan
 from synth.recipe import GenerateRecipe
@@ -20,7 +20,7 @@ def preview(recipe: GenerateRecipe, number: int) -> Iterator[str]:
     try:
         answers = ask(questions, recipe)
     except NotServed:
-        if fresh:
+        if fresh and not paid(recipe.output):
             shutil.rmtree(recipe.output, ignore_errors=True)
         raise
     for question in questions:

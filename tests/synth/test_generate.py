@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from teacher_server import teacher
 
-from evalkit.errors import ConfigError, DataError
+from evalkit.errors import ConfigError, DataError, EndpointError, NotServed
 from evalkit.runs import read_json
 from synth.dataset import read_rejects, read_split
 from synth.jobs.generate import generate
@@ -250,3 +250,42 @@ def test_a_batch_makes_the_same_dataset(made: GenerateRecipe, tmp_path: Path) ->
         assert [row.problem for row in read_split(asked.output, split)] == [
             row.problem for row in read_split(made.output, split)
         ]
+
+
+def test_an_error_leaves_what_was_paid(tmp_path: Path) -> None:
+    """A preview that was paid for, then a run that meets a server that knows no such model: the journal stays."""
+    with teacher(18843) as url:
+        asked = GenerateRecipe(
+            output=tmp_path / "data",
+            tasks=20,
+            teacher=ServedTeacher(kind="endpoint", base_url=url, model="potstill-builtin", max_tokens=2000),
+            slots=1,
+        )
+        assert len(list(preview(asked, 3))) >= 3
+        other = asked.teacher.model_copy(update={"model": "gone"})
+        with pytest.raises(EndpointError):
+            generate(asked.model_copy(update={"teacher": other}))
+    assert (tmp_path / "data" / "journal.sqlite").exists()
+    with pytest.raises(NotServed):
+        generate(asked.model_copy(update={"output": tmp_path / "fresh"}))
+    assert not (tmp_path / "fresh").exists()  # nothing was paid for what stood there
+
+
+def test_a_correction_that_failed_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalkit.endpoint.client.TRIES", 1)
+    with teacher(18844, "--flaws", "0.5", "--seed", "3") as url:
+        served = ServedTeacher(kind="endpoint", base_url=url, model="potstill-builtin", max_tokens=2000)
+        asked = GenerateRecipe(
+            output=tmp_path / "data", tasks=60, teacher=served, splits=SplitSizes(heldout=0, validation=0), slots=1
+        )
+        generate(asked.model_copy(update={"corrections": 0, "output": tmp_path / "once"}))
+        asked.output.mkdir()
+        for file in (tmp_path / "once").glob("journal.sqlite*"):
+            file.rename(asked.output / file.name)
+    with teacher(18844, "--flaws", "0.5", "--seed", "3", "--fault", "server_error=1") as url:
+        failed = generate(asked)
+    assert failed["unanswered"] > 0
+    with teacher(18844, "--flaws", "0.5", "--seed", "3"):
+        mended = generate(asked)
+    assert mended["unanswered"] == 0
+    assert mended["kept"] > failed["kept"]

@@ -24,6 +24,7 @@ class Server:
     def __init__(self) -> None:
         self.answered: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
+        self.seen_headers: list[dict[str, str]] = []
         self.arrivals: list[float] = []
         self.failing: dict[str, list[Response]] = {}
         self.storm_until = 0.0
@@ -36,6 +37,8 @@ class Server:
         self.usage: dict[str, Any] | None = {"prompt_tokens": 10, "completion_tokens": 100, "total_tokens": 110}
         self.choice: dict[str, Any] = {}
         """Laid over each choice."""
+        self.raw: bytes | None = None
+        """Sent instead of any answer."""
         self.batches = Batches(self)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -60,6 +63,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def chat(self, request: HttpRequest) -> Response:
+        self.seen_headers.append(dict(request.headers))
         return await self.answer(await request.json(), chat=True)
 
     async def completions(self, request: HttpRequest) -> Response:
@@ -76,6 +80,8 @@ class Server:
             return JSONResponse({"error": {"message": "slow down"}}, 429, headers={"retry-after": "0.1"})
         if faults := self.failing.get(text):
             return faults.pop()
+        if self.raw is not None:
+            return Response(self.raw, media_type="application/json")
         status, reply = self.reply(body, chat=chat)
         return JSONResponse(reply, status, headers=self.headers)
 
@@ -109,6 +115,8 @@ class Batches(BatchApi):
         """So many rows of the next batch get no answer."""
         self.invalid = ""
         """Why the next batch is refused as a whole."""
+        self.forgetful = False
+        """Whether the first file of answers is gone."""
         self.server = server
         super().__init__(self.one, seconds=0.1)
 
@@ -127,3 +135,9 @@ class Batches(BatchApi):
         super().run(batch, rows[self.expiring :])
         if self.expiring:
             batch["status"], self.expiring = "expired", 0
+
+    async def content(self, request: HttpRequest) -> Response:
+        if self.forgetful:
+            self.forgetful = False
+            return JSONResponse({"error": {"message": "no such file"}}, 404)
+        return await super().content(request)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint_server import MODEL, Server
+from endpoint_server import Server
 from test_client import endpoint, key, requests, server  # noqa: F401  (a fixture)
 
 from evalkit.endpoint import Answer, Journal, Request, Status
-from evalkit.endpoint.batch import batch_each
-from evalkit.errors import EndpointError, NotServed, OverBudget
+from evalkit.endpoint.batch import _address, _alone, batch_each
+from evalkit.errors import ConfigError, EndpointError, NotServed, OverBudget
 
 PRICED = {"input_usd_per_million": 0.0, "output_usd_per_million": 1000.0, "batch_share": 0.5}
 
@@ -83,12 +83,42 @@ def test_an_endpoint_without_a_batch_api_says_so(server: Server, tmp_path: Path)
     asked = endpoint(server, base_url=server.url.replace("/v1", "/v2"))
     with pytest.raises(NotServed, match="Batch API"):
         batch(server, tmp_path, asked=asked)
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert journal.spending().worst == 0  # what was never created costs nothing
+        assert not journal.holds()
+
+
+def test_one_process_submits_at_a_time(server: Server, tmp_path: Path) -> None:  # noqa: F811
+    with (
+        Journal(tmp_path / "j.sqlite") as journal,
+        _alone(journal),
+        pytest.raises(ConfigError, match="another process"),
+    ):
+        batch(server, tmp_path)
+
+
+def test_answers_that_the_endpoint_threw_away_stay_charged(server: Server, tmp_path: Path) -> None:  # noqa: F811
+    server.batches.forgetful = True
+    results, status = batch(server, tmp_path)
+    assert all(isinstance(result, Answer) for result in results.values())
+    assert "knows batch batch_0 no more" in status.notes[0]
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert journal.spending().worst == pytest.approx(20 * 0.1 + 1.0)
+
+
+def test_a_strange_row_is_a_failure_of_its_own(server: Server, tmp_path: Path) -> None:  # noqa: F811
+    server.choice = {"finish_reason": ["stop", {"deep": 1}]}
+    results, _ = batch(server, tmp_path, number=2)
+    assert all(isinstance(result, Answer) for result in results.values())
+    server.choice = {"message": {"content": {"not": "text"}}}
+    results, _ = batch(server, tmp_path / "2", number=2)
+    assert all(isinstance(result, EndpointError) for result in results.values())
 
 
 SCRIPT = """
 import sys
 from evalkit.endpoint import Endpoint, Journal, Request
-from evalkit.endpoint.batch import batch_each
+from evalkit.endpoint.batch import _address, _alone, batch_each
 url, path = sys.argv[1:]
 asked = [Request(id=str(i), messages=({"role": "user", "content": f"q{i}"},)) for i in range(40)]
 with Journal(path) as journal:
@@ -133,8 +163,8 @@ def test_created_but_not_noted_is_found_again(server: Server, tmp_path: Path) ->
 def test_noted_but_never_created_is_forgotten(server: Server, tmp_path: Path) -> None:  # noqa: F811
     with Journal(tmp_path / "j.sqlite") as journal, journal.write() as transaction:
         transaction.reserve("k", 5.0, None, "ours", "{}")
-        values = ("ours", f"{MODEL} at {server.url}", None)
-        transaction.db.execute("INSERT INTO batches VALUES (?, ?, ?)", values)
+        asked = endpoint(server, params={"max_tokens": 200}, **PRICED)
+        transaction.db.execute("INSERT INTO batches VALUES (?, ?, ?)", ("ours", _address(asked), None))
     results, _ = batch(server, tmp_path)
     assert all(isinstance(answer, Answer) for answer in results.values())
     with Journal(tmp_path / "j.sqlite") as journal:
