@@ -14,7 +14,8 @@ def prepared(test: str, imports: str, entry_point: str) -> dict[str, Any]:
     code: the test, each assertion followed by a note that it held; lines: the assertions' source; required: numbers of
     those that must have held; names: what the test uses and does not define; check: whether it defines `check`;
     imports: the prelude as [name of the class that a part defines, or null; code]; resident: whether one process may
-    run it for one candidate after another; random: whether it may draw numbers, which then start anew each time.
+    run it for one candidate after another; sees_files: whether it may look at files; random: whether it may draw
+    numbers, which then start anew each time.
     """
     counter = _Counter()
     tree = ast.parse(test)
@@ -29,38 +30,16 @@ def prepared(test: str, imports: str, entry_point: str) -> dict[str, Any]:
         "check": check,
         "imports": _parts(ast.parse(imports)),
         "resident": leaves_no_trace(tree) and leaves_no_trace(ast.parse(imports)),
+        "sees_files": touches_files(tree),
         "random": "random" in test or "random" in imports,
     }
 
 
-TRACELESS = frozenset(
-    [
-        "bisect",
-        "calendar",
-        "cmath",
-        "collections",
-        "copy",
-        "dataclasses",
-        "datetime",
-        "enum",
-        "fractions",
-        "functools",
-        "hashlib",
-        "heapq",
-        "itertools",
-        "json",
-        "math",
-        "numbers",
-        "operator",
-        "random",
-        "re",
-        "statistics",
-        "string",
-        "textwrap",
-        "time",
-        "typing",
-    ]
-)
+TRACELESS = {
+    "bisect", "calendar", "cmath", "collections", "contextlib", "copy", "dataclasses", "datetime", "enum", "fractions",
+    "functools", "hashlib", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "random", "re",
+    "statistics", "string", "textwrap", "time", "typing",
+}  # fmt: skip
 """Modules whose use leaves nothing behind for the next run in the same process (numbers drawn apart)."""
 
 
@@ -84,6 +63,18 @@ def leaves_no_trace(tree: ast.Module) -> bool:
         if isinstance(node, ast.Name) and node.id in ("__import__", "exec", "eval", "setattr", "globals", "vars"):
             return False
     return True
+
+
+def touches_files(tree: ast.Module) -> bool:
+    """Whether a test may look at files: then those of the program's folder stand in for its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "open":
+            return True
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            if {name.split(".")[0] for name in named} & {"os", "pathlib", "io", "csv"}:
+                return True
+    return False
 
 
 def _parts(prelude: ast.Module) -> list[tuple[str | None, bytes]]:

@@ -3,12 +3,15 @@
 import functools
 import itertools
 import operator
+import os
 from collections.abc import Callable
 from typing import Any
 
 from .codec import decode, encode
 
 MAX_HANDLES = 100_000
+MAX_FILE = 2 << 20
+"""Bytes of a file that a test can read back."""
 CHUNK = 64
 """Items of a container sent at a time."""
 
@@ -95,6 +98,17 @@ class Objects:
             iterator = iter(self.held[target])
             # An iterator can be shared and endless: one item at a time, as it is drawn. A fresh one cannot.
             return [self.hold(iterator), 1 if iterator is self.held[target] else CHUNK]
+        if action == "read_file":
+            with open(target, "rb") as file:
+                return file.read(MAX_FILE)
+        if action == "write_file":
+            with open(target, "ab" if args[1] else "wb") as file:
+                file.write(args[0])
+            return None
+        if action == "remove_file":
+            return os.remove(target)
+        if action == "has_file":
+            return os.path.isdir(target) if args[0] == "isdir" else os.path.isfile(target)
         if action == "next":
             return list(itertools.islice(self.held[target], *args))
         return OPERATORS[action](self.held[target], *args)

@@ -19,6 +19,8 @@ from .objects import Objects
 from .tester import serve
 
 Job = dict[str, Any]
+MOST_PRINTED = 1 << 20
+"""Bytes of output between two requests that a test can see."""
 
 
 def run(fds: list[int]) -> None:
@@ -137,6 +139,9 @@ class Service:
 
     def __init__(self, names: dict[str, Any], fd: int) -> None:
         self.fd, self.objects = fd, Objects(names, self.call_back)
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+        self.told = os.fstat(1).st_size  # what it printed while it was loaded is no call's
 
     def until(self, awaited: str) -> list[Any]:
         """Serve requests until a frame of the awaited kind comes."""
@@ -145,9 +150,24 @@ class Service:
             if request[0] == awaited:
                 return list(request)
             try:
-                wire.send(self.fd, self.objects.perform(*request))
+                reply = self.objects.perform(*request)
             except BaseException as error:
-                wire.send(self.fd, failure(error))
+                reply = failure(error)
+            try:
+                wire.send(self.fd, [*reply, self.printed()])
+            except MemoryError as error:
+                wire.send(self.fd, [*failure(error), ""])
+
+    def printed(self) -> str:
+        """What the program has printed since the last request, so that a test can ask for it. Descriptor 1 is a file:
+        what goes past `sys.stdout` counts, too."""
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+        size = os.fstat(1).st_size
+        if size == self.told:
+            return ""
+        start, self.told = self.told, size
+        return os.pread(1, MOST_PRINTED, start).decode("utf-8", "replace")
 
     def call_back(self, number: int, *args: Any, **kwargs: Any) -> Any:
         hold = self.objects.hold

@@ -6,6 +6,7 @@ no arithmetic with it: such an operation would hand the expected value to the ca
 
 import builtins
 import importlib
+import io
 import marshal
 import os
 import random
@@ -130,6 +131,9 @@ class Candidate:
         if action == "class_attribute":
             return self._attribute(*target)
         reply = self._exchange([action, target, self._encode(args), self._encode(kwargs or {})])
+        *reply, printed = reply
+        if printed and sys.stdout is not sys.__stdout__:
+            sys.stdout.write(str(printed))  # the test captures what is printed
         if reply[0] == "ok":
             if reply[2] is not None:
                 self._report_changes(args, self._decode(reply[2]))
@@ -158,7 +162,7 @@ class Candidate:
             if type(reply) is list and len(reply) == 4 and reply[0] == "callback":
                 request = self._called_back(*reply[1:])
                 continue
-            if type(reply) is not list or len(reply) < 3 or reply[0] not in ("ok", "raise"):
+            if type(reply) is not list or len(reply) < 4 or reply[0] not in ("ok", "raise"):
                 raise Broken("an answer of unknown form")
             return reply
 
@@ -253,6 +257,57 @@ class Proxy:
         return isinstance(value, Handle) and self._candidate.ask("isinstance", value._number, [self.__name__]) is True
 
 
+class Files:
+    """What a test does to files: those of the candidate's own folder, as data. The tester has none."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self.candidate = candidate
+
+    def open(self, file: Any, mode: str = "r", *_: Any, encoding: str | None = None, **others: Any) -> Any:
+        """As the built-in, for `r`, `w`, `a`, text or bytes. What is written is there when the file is closed."""
+        name, text = os.fspath(file), "b" not in mode
+        if "r" in mode and "+" not in mode:
+            raw: io.BytesIO = io.BytesIO(self.candidate.ask("read_file", name))
+            return io.TextIOWrapper(raw, encoding or "utf-8", newline=others.get("newline")) if text else raw
+        if "w" not in mode and "a" not in mode:
+            raise ValueError(f"a test cannot open a file of the program with mode {mode!r}")
+        raw = _Written(self.candidate, name, append="a" in mode)
+        return io.TextIOWrapper(raw, encoding or "utf-8", newline=others.get("newline")) if text else raw
+
+    def exists(self, path: Any) -> bool:
+        return self.isfile(path) or self.isdir(path)
+
+    def isfile(self, path: Any) -> bool:
+        return bool(self.candidate.ask("has_file", os.fspath(path), ["isfile"]))
+
+    def isdir(self, path: Any) -> bool:
+        return bool(self.candidate.ask("has_file", os.fspath(path), ["isdir"]))
+
+    def remove(self, path: Any) -> None:
+        self.candidate.ask("remove_file", os.fspath(path))
+
+    def take_over(self) -> None:
+        """What a test reaches through modules, too. Only for a process that ends with the run."""
+        io.open = self.open
+        for name in ("exists", "isfile", "isdir"):
+            setattr(os.path, name, getattr(self, name))
+        for name in ("remove", "unlink"):
+            setattr(os, name, self.remove)
+
+
+class _Written(io.BytesIO):
+    """A file that a test writes for the candidate."""
+
+    def __init__(self, candidate: Candidate, name: str, *, append: bool) -> None:
+        super().__init__()
+        self._candidate, self._name, self._append = candidate, name, append
+
+    def close(self) -> None:
+        if not self.closed:
+            self._candidate.ask("write_file", self._name, [self.getvalue(), self._append])
+        super().close()
+
+
 class _Run:
     """How far a test has come."""
 
@@ -300,6 +355,11 @@ def judge(job: dict[str, Any], verdict: int, wire_: int) -> None:
         _run_imports(names, candidate, job["imports"], *opening[2:])
         _bind(names, candidate, job["names"], job["entry"], opening[2])
         names["__held__"], names["__at__"] = run.held.add, run.enter
+        if job["sees_files"]:
+            files = Files(candidate)
+            names["open"] = files.open
+            if not job["resident"]:
+                files.take_over()
         exec(job["code"], names)
         if job["entry"] and job["check"]:
             names["check"](names[job["entry"]])
