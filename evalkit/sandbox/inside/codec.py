@@ -2,7 +2,8 @@
 
 Carries None, bool, int of any size, float with nan and inf, complex, str with lone surrogates, bytes, bytearray, list,
 tuple, set, frozenset, dict with any hashable key, deque, range, Decimal, Fraction, date, datetime, built-in types,
-nested. Subclasses (Counter, namedtuple, IntEnum) cross as their base, so nothing that a program defined, and no
+nested; a list, dict, set or deque that stands in several places, or in itself, is one object on the other side, too.
+Subclasses (Counter, namedtuple, IntEnum) cross as their base, so nothing that a program defined, and no
 `__eq__` of its own, reaches the other side. What is no data can cross as a handle, where the caller passes `handle`.
 """
 
@@ -26,14 +27,40 @@ _BY_TEXT: dict[type, str] = {
 """Types whose text says everything, and the tag of each."""
 
 Handle = Callable[[Any], int]
+_Context = tuple[Callable[[int], Any] | None, dict[int, Any]]
+"""While decoding: what makes an object of a handle, and the containers that may come again, by their numbers."""
+_CHANGEABLE = (list, dict, set, collections.deque)
+_EXACT = (*_CHANGEABLE, tuple)
+_CONTAINERS = (list, dict, set, frozenset, tuple, collections.deque)
 
 
 class NotData(TypeError):
     """The value is no plain data."""
 
 
-def encode(value: Any, handle: Handle | None = None, depth: int = 0) -> Any:
+def encode(value: Any, handle: Handle | None = None) -> Any:
     """JSON-ready form of `value`; NotData where it has none (and no `handle` names it)."""
+    return _encode(value, handle, 0, _shared(value) if isinstance(value, _CONTAINERS) else None)
+
+
+def _shared(value: Any) -> dict[int, int | None] | None:
+    """Ids of the changeable containers that `value` reaches more than once; None for none, as mostly."""
+    shared: dict[int, int | None] = {}
+    seen, open_ = {id(value)}, [value]
+    while open_:
+        container = open_.pop()
+        items = container.values() if type(container) is dict else container
+        for item in items if type(container) in _EXACT else ():
+            if type(item) in _EXACT:
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    open_.append(item)
+                elif type(item) in _CHANGEABLE:
+                    shared[id(item)] = None
+    return shared or None
+
+
+def _encode(value: Any, handle: Handle | None, depth: int, shared: dict[int, int | None] | None) -> Any:
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -45,17 +72,27 @@ def encode(value: Any, handle: Handle | None = None, depth: int = 0) -> Any:
         return value if value - value == 0 else {"!n": repr(value)}
     if depth > MAX_DEPTH:
         raise NotData("nested too deeply")
-    below = depth + 1
+    if shared and id(value) in shared:
+        number = shared[id(value)]
+        if number is not None:
+            return {"!@": number}
+        number = shared[id(value)] = sum(known is not None for known in shared.values())
+        return {"!=": [number, _container(value, kind, handle, depth + 1, shared)]}
+    return _container(value, kind, handle, depth + 1, shared)
+
+
+def _container(value: Any, kind: type, handle: Handle | None, below: int, shared: dict[int, int | None] | None) -> Any:
     if kind is list:
-        return [encode(item, handle, below) for item in value]
+        return [_encode(item, handle, below, shared) for item in value]
     if kind is tuple:
-        return {"!t": [encode(item, handle, below) for item in value]}
+        return {"!t": [_encode(item, handle, below, shared) for item in value]}
     if kind is dict:
-        return {"!d": [[encode(key, handle, below), encode(item, handle, below)] for key, item in value.items()]}
+        pairs = value.items()
+        return {"!d": [[_encode(k, handle, below, shared), _encode(v, handle, below, shared)] for k, v in pairs]}
     if kind is set:
-        return {"!s": [encode(item, handle, below) for item in value]}
+        return {"!s": [_encode(item, handle, below, shared) for item in value]}
     if kind is frozenset:
-        return {"!f": [encode(item, handle, below) for item in value]}
+        return {"!f": [_encode(item, handle, below, shared) for item in value]}
     if kind is bytes:
         return {"!b": value.hex()}
     if kind is bytearray:
@@ -67,12 +104,12 @@ def encode(value: Any, handle: Handle | None = None, depth: int = 0) -> Any:
     if kind in _BY_TEXT:
         return {_BY_TEXT[kind]: str(value)}
     if kind is collections.deque:
-        return {"!q": [[encode(item, handle, below) for item in value], value.maxlen]}
+        return {"!q": [[_encode(item, handle, below, shared) for item in value], value.maxlen]}
     if kind is type and value in _TYPE_NAMES:
         return {"!y": _TYPE_NAMES[value]}
     for base in (bool, int, float, str, list, tuple, dict, set, frozenset, bytes):
         if isinstance(value, base):
-            return encode(_as_base(base, value), handle, depth)
+            return _encode(_as_base(base, value), handle, below - 1, shared)
     if handle is not None:
         return {"!h": handle(value)}
     raise NotData(f"{kind.__name__} is no plain data")
@@ -98,21 +135,46 @@ def _as_base(base: type, value: Any) -> Any:
 
 
 def decode(data: Any, handle: Callable[[int], Any] | None = None) -> Any:
-    """The value of `encode`'s form, as exact built-ins; ValueError or TypeError where it is none."""
+    """The value of `encode`'s form, as exact built-ins; ValueError, TypeError or KeyError where it is none."""
+    return _decode(data, (handle, {}))
+
+
+def _decode(data: Any, context: _Context) -> Any:
     if type(data) is list:
-        return [decode(item, handle) for item in data]
+        return [_decode(item, context) for item in data]
     if type(data) is not dict:
         return data
     if len(data) != 1:
         raise ValueError("not one tag")
     ((tag, body),) = data.items()
-    if tag == "!h" and handle is not None:
-        return handle(body)
-    return _DECODERS[tag](body, handle)
+    if tag == "!h" and context[0] is not None:
+        return context[0](body)
+    return _DECODERS[tag](body, context)
 
 
-def _items(body: Any, handle: Any) -> list[Any]:
-    return [decode(item, handle) for item in body]
+def _items(body: Any, context: _Context) -> list[Any]:
+    return [_decode(item, context) for item in body]
+
+
+def _first_of_several(body: Any, context: _Context) -> Any:
+    """A container that comes again: known by its number before it is filled, for it may hold itself."""
+    number, form = body
+    known = context[1]
+    if type(number) is not int or number in known:
+        raise ValueError("a number that is used already")
+    if type(form) is list:
+        known[number] = made = []
+        made.extend(_items(form, context))
+        return made
+    if type(form) is not dict or len(form) != 1 or not form.keys() <= {"!d", "!s", "!q"}:
+        raise ValueError("not changeable")  # nor hashable, then: a web of tuples would take forever to hash
+    if "!d" in form:
+        table: dict[Any, Any] = {}
+        known[number] = table
+        table.update((_decode(key, context), _decode(item, context)) for key, item in form["!d"])
+        return table
+    known[number] = _decode(form, context)
+    return known[number]
 
 
 def _text(body: Any) -> str:
@@ -135,14 +197,14 @@ def _builtin_type(body: Any, _: Any) -> type:
     return found
 
 
-_DECODERS: dict[str, Callable[[Any, Any], Any]] = {
+_DECODERS: dict[str, Callable[[Any, _Context], Any]] = {
     "!u": lambda body, _: bytes.fromhex(body).decode("utf-8", "surrogatepass"),
     "!i": lambda body, _: int(body, 16),
     "!n": lambda body, _: float(body),
-    "!t": lambda body, handle: tuple(_items(body, handle)),
-    "!d": lambda body, handle: {decode(key, handle): decode(item, handle) for key, item in body},
-    "!s": lambda body, handle: set(_items(body, handle)),
-    "!f": lambda body, handle: frozenset(_items(body, handle)),
+    "!t": lambda body, context: tuple(_items(body, context)),
+    "!d": lambda body, context: {_decode(key, context): _decode(item, context) for key, item in body},
+    "!s": lambda body, context: set(_items(body, context)),
+    "!f": lambda body, context: frozenset(_items(body, context)),
     "!b": lambda body, _: bytes.fromhex(body),
     "!a": lambda body, _: bytearray.fromhex(body),
     "!c": lambda body, _: complex(decode(body[0]), decode(body[1])),
@@ -151,6 +213,8 @@ _DECODERS: dict[str, Callable[[Any, Any], Any]] = {
     "!F": lambda body, _: _fraction(body),
     "!E": lambda body, _: datetime.date.fromisoformat(_text(body)),
     "!T": lambda body, _: datetime.datetime.fromisoformat(_text(body)),
-    "!q": lambda body, handle: collections.deque(_items(body[0], handle), body[1]),
-    "!r": lambda body, _: range(*_items(body, None)),
+    "!q": lambda body, context: collections.deque(_items(body[0], context), body[1]),
+    "!r": lambda body, _: range(*_items(body, (None, {}))),
+    "!=": _first_of_several,
+    "!@": lambda body, context: context[1][body],
 }

@@ -113,11 +113,42 @@ def test_what_is_no_data_is_refused_or_named_by_a_handle(value):
     assert encode([value], lambda thing: 7) == [{"!h": 7}]
 
 
-def test_cycles_are_refused():
-    ring = []
-    ring.append(ring)
-    with pytest.raises(NotData):
-        encode(ring)
+def test_what_stands_twice_is_one_object_on_the_other_side():
+    row = [0]
+    table = {"rows": [row, row], "again": row, "other": [0]}
+    back = decode(json.loads(json.dumps(encode(table))))
+    assert back == table
+    assert back["rows"][0] is back["rows"][1] is back["again"]
+    assert back["other"] is not back["again"]
+    ring = [1]
+    ring.append({"self": ring})
+    back = decode(json.loads(json.dumps(encode(ring))))
+    assert back[1]["self"] is back
+    web = []
+    for _ in range(60):
+        web = [web, web]  # written out it would have 2 ** 60 lists
+    assert len(json.dumps(encode(web))) < 2000
+    queue = collections.deque([1], maxlen=3)
+    first, second = decode(encode([queue, queue]))
+    assert first is second
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"!=": [0, {"!t": [1]}]},
+        {"!=": [0, 5]},
+        {"!=": ["x", [1]]},
+        {"!=": [0, {"!d": [], "!s": []}]},
+        [{"!=": [0, []]}, {"!=": [0, []]}],
+        {"!@": 3},
+        {"!@": [1]},
+        {"!=": [0, {"!s": [{"!@": 0}]}]},
+    ],
+)
+def test_no_web_of_hashable_things_and_no_unknown_number(form):
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        decode(form)
 
 
 @pytest.mark.parametrize(
