@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evalkit.console import progress
 from evalkit.errors import SandboxError
-from evalkit.records import Problem, Record, Verdict
+from evalkit.records import Method, Problem, Record, Verdict
 from evalkit.runs import append_jsonl, read_jsonl
 from evalkit.sandbox import Job, Sandbox
 from synth.parse import stub
@@ -65,8 +65,9 @@ def prove_batch(batch: Sequence[Problem], journal: Path, sandbox: Sandbox, known
 
 
 def proven(proof: Proof) -> bool:
-    """Whether the solution passes its tests and an empty stub does not."""
-    return proof.solution.passed and proof.stub is not None and not proof.stub.passed
+    """Whether the solution passes its tests, in a process that could not forge it, and an empty stub does not."""
+    forgeable = proof.solution.method is Method.INLINE
+    return proof.solution.passed and not forgeable and proof.stub is not None and not proof.stub.passed
 
 
 def run_all(sandbox: Sandbox, jobs: Iterable[Job]) -> dict[str, Verdict]:

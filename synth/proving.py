@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from evalkit.errors import PotstillError
-from evalkit.records import Problem
+from evalkit.records import Method, Problem
 from evalkit.sandbox import Sandbox
 from synth.ask import Answered
 from synth.parse import Dropped, task_key
@@ -70,7 +70,8 @@ class Proving:
                     if proven(proof):
                         self.kept += 1
                     else:
-                        self.rejected[Stage.STUB if proof.solution.passed else Stage.SOLUTION] += 1
+                        by_stub = proof.solution.passed and proof.solution.method is not Method.INLINE
+                        self.rejected[Stage.STUB if by_stub else Stage.SOLUTION] += 1
         except PotstillError as error:
             self._error = error
 

@@ -17,7 +17,9 @@ Limits of a jail, not of a program: 1 GiB of address space, 16 MiB printed or wr
 64 descriptors and threads. Of a program: CPU seconds and wall seconds.
 
 `calls` is taken where every test is `assert f(data) == data` or its like (`is`, `not`, `abs(f(x) - v) < e`,
-`math.isclose`), `split` for all others; nothing is judged in the candidate's own process.
+`math.isclose`), `split` for all others. `inline`, in the candidate's own process, is taken only where a problem's
+reference solution fails under `split` and passes so; the program could forge such a verdict, so it is marked weak and
+counts in no score and proves no data.
 """
 
 from evalkit.sandbox.job import Job, Limits

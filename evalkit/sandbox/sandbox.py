@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from evalkit.errors import SandboxError
-from evalkit.records import Language, Outcome, Tier, Verdict, digest
+from evalkit.records import Language, Method, Outcome, Tier, Verdict, digest
 from evalkit.sandbox.job import Job
 from evalkit.sandbox.languages import Compiler
 from evalkit.sandbox.probes import probe
@@ -41,6 +41,7 @@ class Sandbox:
         self._asked, self._accept_none = tier, accept_no_sandbox
         self.tier = tier or Tier.NAMESPACES
         self._reference_cpu: dict[str, float] = {}
+        self._inline: dict[str, bool] = {}
 
     def __enter__(self) -> "Sandbox":
         if sys.platform != "linux" or os.uname().machine != "x86_64":
@@ -160,7 +161,9 @@ class Sandbox:
         verdict = self._attempt(job, cpu)
         if verdict.outcome is Outcome.WALL_TIMEOUT:  # a busy machine is no verdict on the program
             verdict = self._alone(job, cpu)
-        if verdict.passed and not job.any_of:
+        if not verdict.passed and self._is_inline(job):
+            verdict = self._attempt(job, cpu, inline=True)
+        if verdict.passed and not job.any_of and verdict.method is not Method.INLINE:
             self._reference_cpu.setdefault(_reference_key(job, job.program), verdict.cpu)
         return verdict
 
@@ -185,6 +188,22 @@ class Sandbox:
                 return verdict
         raise AssertionError("unreachable")
 
+    def _is_inline(self, job: Job) -> bool:
+        """Whether this problem's test cannot be split, decided once: its reference fails against a proxy and passes
+        beside its test. (It patches the program, hands over classes of its own, reads its source.)"""
+        if job.reference is None or not needs_tester(job):
+            return False
+        key = _reference_key(job, job.reference)
+        if key in self._reference_cpu:
+            return False
+        if key not in self._inline:
+            reference = job.model_copy(update={"program": job.reference})
+            verdict = self._attempt(reference, REFERENCE_CPU)
+            if verdict.passed:
+                self._reference_cpu[key] = verdict.cpu
+            self._inline[key] = not verdict.passed and self._attempt(reference, REFERENCE_CPU, inline=True).passed
+        return self._inline[key]
+
     def _alone(self, job: Job, cpu: float) -> Verdict:
         """Judge while all other slots rest."""
         with self._one_alone:
@@ -195,12 +214,12 @@ class Sandbox:
                 for slot in resting:
                     self._free.put(slot)
 
-    def _attempt(self, job: Job, cpu: float) -> Verdict:
+    def _attempt(self, job: Job, cpu: float, *, inline: bool = False) -> Verdict:
         """Judge on a free slot; where the slot breaks, once more on a new one."""
         for last in (False, True):
             slot = self._free.get(job) or self._new_slot()
             try:
-                verdict = slot.judge(job, cpu)
+                verdict = slot.judge(job, cpu, inline=inline)
             except SandboxError:
                 self._open.remove(slot)
                 slot.close()

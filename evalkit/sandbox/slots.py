@@ -70,8 +70,11 @@ class Slot:
         """Whether its tester has judged this job's problem last."""
         return self.resident is not None and self.resident.key == tester_key(job)
 
-    def judge(self, job: Job, cpu: float) -> Verdict:
-        """The verdict on a job under a CPU limit in seconds. SandboxError where the sandbox itself broke."""
+    def judge(self, job: Job, cpu: float, *, inline: bool = False) -> Verdict:
+        """The verdict on a job under a CPU limit in seconds. SandboxError where the sandbox itself broke.
+
+        `inline`: a test that would be split runs in the program's own process, and the verdict is weak.
+        """
         calls = calls_of(job)
         if len(job.program) > PROGRAM_LENGTH:
             method = Method.STDIO if job.stdio else Method.SPLIT if calls is None else Method.CALLS
@@ -82,7 +85,8 @@ class Slot:
         if job.stdio:
             verdict = self._by_stdio(job, cpu)
         else:
-            verdict = self._by_calls(job, calls, cpu) if calls is not None else self._split(job, cpu)
+            by_test = self._inline if inline else self._split
+            verdict = self._by_calls(job, calls, cpu) if calls is not None else by_test(job, cpu)
         return verdict.model_copy(update={"wall": round(time.perf_counter() - start, 6)})
 
     def _by_calls(self, job: Job, calls: tuple[Call, ...], cpu: float) -> Verdict:
@@ -138,12 +142,7 @@ class Slot:
         try:
             test = prepared(source, job.imports, job.entry_point)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            facts: dict[str, Any] = {
-                "outcome": Outcome.EXCEPTION,
-                "exception": type(error).__name__,
-                "detail": f"the test: {error}"[:300],
-            }
-            return Verdict(method=Method.SPLIT, tier=self.tier, **facts)
+            return self._no_test(error)
         resident = self._resident(test, job)
         with ExitStack() as stack:
             ours, theirs = _pair(stack)
@@ -160,13 +159,41 @@ class Slot:
                 loaded, _ = _read_frame(ours, min(deadline, time.monotonic() + 1), VERDICT_BYTES)
             gone = answer is not None and answer[:1] in (["broken"], ["unloaded"])
             ended = self.candidate.end(GRACE if gone else 0.0)
-        facts = {"method": Method.SPLIT, "tier": self.tier}
+        facts: dict[str, Any] = {"method": Method.SPLIT, "tier": self.tier}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
         if answer is None:
             return Verdict(**facts | _no_verdict(ended, self._dismiss(), late))
         if answer[:1] not in (["passed"], ["failed"], ["unloaded"]):
             self._dismiss()
         return Verdict(**facts | _read_verdict(answer, loaded, ended))
+
+    def _inline(self, job: Job, cpu: float) -> Verdict:
+        source = job.test_program if job.test_program is not None else "\n".join(job.tests)
+        try:
+            test = prepared(source, job.imports, job.entry_point)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            return self._no_test(error)
+        with ExitStack() as stack:
+            ours, theirs = _pair(stack)
+            self.candidate.start([theirs], cpu)
+            theirs.close()
+            _hand(ours, role="inline", program=job.program, entry=job.entry_point, files=job.files, **test)
+            answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, VERDICT_BYTES)
+            ended = self.candidate.end(GRACE if answer is None and late is None else 0.0)
+        facts: dict[str, Any] = {"method": Method.INLINE, "tier": self.tier}
+        facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
+        if answer is None:
+            return Verdict(**facts | how_it_ended(ended, late))
+        if answer[:1] == ["unloaded"]:
+            failure = answer[1] if len(answer) == 2 and type(answer[1]) is list and answer[1] else ["junk"]
+            return Verdict(**facts | failed(failure))
+        return Verdict(**facts | _read_verdict(answer, None, ended))
+
+    def _no_test(self, error: Exception) -> Verdict:
+        """Of a test that is no program."""
+        said = f"the test: {error}"[:300]
+        name = type(error).__name__
+        return Verdict(method=Method.SPLIT, tier=self.tier, outcome=Outcome.EXCEPTION, exception=name, detail=said)
 
     def _resident(self, test: dict[str, Any], job: Job) -> "_Resident":
         """The tester's process for this test: the one that judged its last candidate, or a new one."""

@@ -18,7 +18,7 @@ from evalkit.console import console, live
 from evalkit.endpoint import HOW, Journal, Spending, Status
 from evalkit.errors import DataError, NotServed
 from evalkit.normal_form import normal_form
-from evalkit.records import Problem
+from evalkit.records import Method, Problem
 from evalkit.runs import RunFolder
 from evalkit.sandbox import Sandbox
 from synth.ask import JOURNAL, Answered, ask, paid
@@ -161,6 +161,9 @@ def _evidence(
 
 
 def _unproven(answered: Answered, proof: Proof) -> Reject:
+    if proof.solution.passed and proof.solution.method is Method.INLINE:
+        said = "its tests hold only in the program's own process, where it could forge them"
+        return reject(answered, Stage.SOLUTION, said, proof.solution)
     if proof.solution.passed:
         return reject(answered, Stage.STUB, "an empty stub passes the tests", proof.stub)
     verdict = proof.solution

@@ -1,7 +1,7 @@
 """What a forked child does: answer recorded calls, serve a tester's calls, or be the tester.
 
 The first frame on its socket (marshal, from the driver) says which. A candidate's process never holds a test, an
-expected value or a verdict: there is nothing in it to steal or forge.
+expected value or a verdict: there is nothing in it to steal or forge. But for `inline`, which is marked as weak.
 """
 
 import builtins
@@ -16,7 +16,7 @@ from typing import Any
 from . import wire
 from .codec import NotData, decode, encode
 from .objects import Objects
-from .tester import serve
+from .tester import Run, serve
 
 Job = dict[str, Any]
 MOST_PRINTED = 1 << 20
@@ -113,6 +113,35 @@ def answer_stdio(job: Job, fds: list[int]) -> None:
     wire.send(fds[0], ["out", said, failed])
 
 
+def run_inline(job: Job, fds: list[int]) -> None:
+    """Program and test in one process, for what cannot be split. The program could forge this verdict: it is weak."""
+    names, failed = load(job)
+    if failed is not None:
+        wire.send(fds[0], ["unloaded", failed])
+        return
+    run = Run(job)
+    names["__held__"], names["__at__"] = run.held.add, run.enter
+    error = None
+    try:
+        for _, code in job["imports"]:
+            for name, value in _of_imports(marshal.loads(code)).items():
+                names.setdefault(name, value)
+        exec(marshal.loads(job["code"]), names)
+        if job["entry"] and job["check"]:
+            names["check"](names[job["entry"]])
+    except BaseException as caught:
+        error = caught
+    what = "failed" if error is not None else "passed" if run.whole() else "unreached"
+    wire.send(fds[0], run.told(what, error))
+
+
+def _of_imports(code: Any) -> dict[str, Any]:
+    """What trusted source that a test brings defines; the program's own names stand before it."""
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
+
+
 class Slow(BaseException):
     """A call of a probe that used up its time. What swallows it meets the limit of the whole program."""
 
@@ -178,7 +207,13 @@ class Service:
         return decode(value, self.objects.look_up)
 
 
-ROLES = {"calls": answer_calls, "stdio": answer_stdio, "candidate": serve_candidate, "tester": serve}
+ROLES = {
+    "calls": answer_calls,
+    "stdio": answer_stdio,
+    "candidate": serve_candidate,
+    "inline": run_inline,
+    "tester": serve,
+}
 
 
 def warm_up() -> None:

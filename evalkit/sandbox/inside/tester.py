@@ -308,7 +308,7 @@ class _Written(io.BytesIO):
         super().close()
 
 
-class _Run:
+class Run:
     """How far a test has come."""
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -318,6 +318,14 @@ class _Run:
 
     def enter(self, number: int) -> None:
         self.at = number
+
+    def told(self, what: str, error: BaseException | None = None) -> list[Any]:
+        """The verdict's frame: what came of it, assertions held and in all, the one that failed, the exception."""
+        at = self.at
+        failed = self.lines[at] if 0 <= at < len(self.lines) and at not in self.held else None
+        text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
+        name = None if error is None else error.name if isinstance(error, Broken) else type(error).__name__
+        return [what, len(self.held), len(self.lines), failed, name, text]
 
     def whole(self) -> bool:
         """Whether a run that raised nothing has shown enough."""
@@ -345,7 +353,7 @@ def serve(job: dict[str, Any], fds: list[int]) -> None:
 
 def judge(job: dict[str, Any], verdict: int, wire_: int) -> None:
     """Run the prepared test and send the verdict. Only this process holds the verdict's socket."""
-    candidate, run = Candidate(wire_), _Run(job)
+    candidate, run = Candidate(wire_), Run(job)
     try:
         opening = candidate.opening()
         if type(opening) is not list or len(opening) != 4 or opening[1] is not None:
@@ -404,8 +412,5 @@ def _exception_class(name: str, bases: list[Any]) -> type[Exception]:
     return type(name, (Exception,), {})
 
 
-def _send(fd: int, what: str, run: _Run, error: BaseException | None = None) -> None:
-    failed = run.lines[run.at] if 0 <= run.at < len(run.lines) and run.at not in run.held else None
-    text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
-    name = None if error is None else error.name if isinstance(error, Broken) else type(error).__name__
-    wire.send(fd, [what, len(run.held), len(run.lines), failed, name, text])
+def _send(fd: int, what: str, run: Run, error: BaseException | None = None) -> None:
+    wire.send(fd, run.told(what, error))
