@@ -11,6 +11,7 @@ from types import TracebackType
 
 from evalkit.errors import SandboxError
 from evalkit.records import Language, Method, Outcome, Tier, Verdict, digest
+from evalkit.sandbox.inside.syscalls import NUMBERS
 from evalkit.sandbox.job import Job
 from evalkit.sandbox.languages import Compiler
 from evalkit.sandbox.probes import probe
@@ -44,9 +45,9 @@ class Sandbox:
         self._inline: dict[str, bool] = {}
 
     def __enter__(self) -> "Sandbox":
-        if sys.platform != "linux" or os.uname().machine != "x86_64":
+        if sys.platform != "linux" or os.uname().machine not in NUMBERS:
             raise SandboxError(
-                f"no sandbox for {sys.platform} on {os.uname().machine}: programs are run on Linux x86-64 only",
+                f"no sandbox for {sys.platform} on {os.uname().machine}: programs are run on Linux, x86-64 or aarch64",
                 where="sandbox",
                 fix="run this in a Linux machine or container",
             )

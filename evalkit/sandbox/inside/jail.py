@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from . import landlock
 from .seccomp import Filter, zygote_filter
+from .syscalls import number
 
 libc = ctypes.CDLL(None, use_errno=True)
 syscall: Callable[..., int] = ctypes.PyDLL(None, use_errno=True).syscall
@@ -22,7 +23,6 @@ syscall.restype = ctypes.c_long  # type: ignore[attr-defined]
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
-MOUNT_SETATTR, PIVOT_ROOT = 442, 155
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 SCRATCH_MIB = 32
 
@@ -103,7 +103,10 @@ def _drop_to_unused_uid() -> None:
 def _restrict_mount(path: str, flags: int) -> None:
     """Add mount flags to everything mounted at and below `path`."""
     attributes = _MountAttr(flags, 0, 0, 0)
-    check(libc.syscall(MOUNT_SETATTR, -100, path.encode(), 0x8000, ctypes.byref(attributes), 32), "mount_setattr")
+    check(
+        libc.syscall(number("mount_setattr"), -100, path.encode(), 0x8000, ctypes.byref(attributes), 32),
+        "mount_setattr",
+    )
 
 
 def _build_root(read_only: list[str], scratch_mib: int, noexec: bool) -> None:
@@ -132,7 +135,7 @@ def _build_root(read_only: list[str], scratch_mib: int, noexec: bool) -> None:
     options = f"size={scratch_mib}m,nr_inodes=2k,mode=1777"
     _mount("scratch", root + "/tmp", "tmpfs", NOSUID | NODEV | (NOEXEC if noexec else 0), options)
     os.chdir(root)
-    check(libc.syscall(PIVOT_ROOT, b".", b"."), "pivot_root")
+    check(libc.syscall(number("pivot_root"), b".", b"."), "pivot_root")
     check(libc.umount2(b".", 2), "detach the old root")
     os.chdir("/")
     _mount(None, "/", None, REMOUNT | BIND | RDONLY | NOSUID | NODEV)

@@ -8,7 +8,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from . import syscalls as sys_
 
@@ -24,14 +24,19 @@ OWN_PID = 0x7FFFFFF0
 CLONE_THREAD = 0x10000
 NEW_NAMESPACES = 0x7E020080
 """CLONE_NEW* flags: mount, cgroup, UTS, IPC, user, PID, network, time."""
-_HEAD: list[Instruction] = [
-    (LOAD, 0, 0, 4),
-    (EQUAL, 1, 0, sys_.AUDIT_ARCH_X86_64),
-    (RETURN, 0, 0, KILL_PROCESS),
-    (LOAD, 0, 0, 0),
-    (AT_LEAST, 0, 1, sys_.X32_BIT),
-    (RETURN, 0, 0, KILL_PROCESS),
-]
+
+
+def _head(machine: str) -> list[Instruction]:
+    """Another architecture's calls, and x32's, kill."""
+    head: list[Instruction] = [
+        (LOAD, 0, 0, 4),
+        (EQUAL, 1, 0, sys_.AUDIT_ARCH[machine]),
+        (RETURN, 0, 0, KILL_PROCESS),
+        (LOAD, 0, 0, 0),
+    ]
+    if machine == "x86_64":
+        head += [(AT_LEAST, 0, 1, sys_.X32_BIT), (RETURN, 0, 0, KILL_PROCESS)]
+    return head
 
 
 def _when_in(argument: int, values: tuple[int, ...]) -> list[Instruction]:
@@ -53,63 +58,74 @@ _THREADS_ONLY: list[Instruction] = [
     (RETURN, 0, 0, ALLOW),
     (RETURN, 0, 0, EPERM),
 ]
-_CHECKED: dict[int, list[Instruction]] = {
-    sys_.CLONE: _THREADS_ONLY,
-    sys_.IOCTL: _when_in(1, (0x5401, 0x541B, 0x5451, 0x5450, 0x5421, 0x5413)),  # terminal size, FIONREAD, non-blocking
+_CHECKED: dict[str, list[Instruction]] = {
+    "clone": _THREADS_ONLY,
+    "ioctl": _when_in(1, (0x5401, 0x541B, 0x5451, 0x5450, 0x5421, 0x5413)),  # terminal size, FIONREAD, non-blocking
     # Duplicates, flags, locks. Not F_SETOWN and F_SETSIG, which send signals to others.
-    sys_.FCNTL: _when_in(1, (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)),
-    sys_.PRCTL: _when_in(0, (15, 16)),  # thread names
-    sys_.PRLIMIT64: _when_zero(2),  # read limits, never set them
-    sys_.SOCKETPAIR: _when_in(0, (1,)),  # AF_UNIX: asyncio wakes itself through one
-    sys_.KILL: _when_in(0, (OWN_PID,)),
-    sys_.TGKILL: _when_in(0, (OWN_PID,)),
+    "fcntl": _when_in(1, (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)),
+    "prctl": _when_in(0, (15, 16)),  # thread names
+    "prlimit64": _when_zero(2),  # read limits, never set them
+    "socketpair": _when_in(0, (1,)),  # AF_UNIX: asyncio wakes itself through one
+    "kill": _when_in(0, (OWN_PID,)),
+    "tgkill": _when_in(0, (OWN_PID,)),
 }
-ZYGOTE_NEEDS = (sys_.CLONE, sys_.KILL, sys_.TGKILL, sys_.PRCTL, sys_.PIDFD_OPEN)
+ZYGOTE_NEEDS = ("clone", "kill", "tgkill", "prctl", "pidfd_open")
 """What PID 1 of a jail may do beyond a program: fork, kill what is left, watch."""
 
 
-def zygote_filter(own_files: bool = True, extra: tuple[int, ...] = ()) -> list[Instruction]:
+def _numbers(names: Iterable[str], machine: str) -> list[int]:
+    """Of those calls that the machine has, in order."""
+    known = sys_.NUMBERS[machine]
+    return sorted({known[name] for name in names if name in known})
+
+
+def zygote_filter(
+    own_files: bool = True, extra: tuple[str, ...] = (), machine: str = sys_.MACHINE
+) -> list[Instruction]:
     """The allow-list, and `extra` calls. Without `own_files` (no mount namespace) file times are refused, too: Landlock
     cannot."""
-    program = list(_HEAD)
-    for number, block in _CHECKED.items():
-        if number not in ZYGOTE_NEEDS:
-            program += [(EQUAL, 0, len(block), number), *block]
-    withheld = set() if own_files else {sys_.UTIMENSAT}
-    allowed = sorted({*sys_.ALLOWED_X86_64.values(), *ZYGOTE_NEEDS, *extra} - withheld)
-    refused = sorted({*sys_.REFUSED_X86_64, *withheld} - set(allowed))
+    program = _head(machine)
+    for name, block in _CHECKED.items():
+        if name not in ZYGOTE_NEEDS:
+            program += [(EQUAL, 0, len(block), sys_.number(name, machine)), *block]
+    withheld = set() if own_files else {"utimensat"}
+    allowed = _numbers({*sys_.ALLOWED, *ZYGOTE_NEEDS, *extra} - withheld, machine)
+    refused = [each for each in _numbers({*sys_.REFUSED, *withheld}, machine) if each not in allowed]
     program += [(EQUAL, len(allowed) - i, 0, number) for i, number in enumerate(allowed)]
     program += [(JUMP, 0, 0, 1), (RETURN, 0, 0, ALLOW)]
     program += [(EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]
     return [*program, (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, EPERM)]
 
 
-def child_filter() -> list[Instruction]:
+def child_filter(machine: str = sys_.MACHINE) -> list[Instruction]:
     """On top of the zygote's: threads but no processes, signals to itself only, no pidfd, no prctl but names."""
-    program = list(_HEAD)
-    for number in ZYGOTE_NEEDS:
-        block = _CHECKED.get(number, [(RETURN, 0, 0, EPERM)])
-        program += [(EQUAL, 0, len(block), number), *block]
+    program = _head(machine)
+    for name in ZYGOTE_NEEDS:
+        block = _CHECKED.get(name, [(RETURN, 0, 0, EPERM)])
+        program += [(EQUAL, 0, len(block), sys_.number(name, machine)), *block]
     return [*program, (RETURN, 0, 0, ALLOW)]
 
 
-def workshop_filter() -> list[Instruction]:
+def workshop_filter(machine: str = sys_.MACHINE) -> list[Instruction]:
     """For compilers: everything but what reaches beyond them. They start processes, but in no new namespace; they open
     no socket, signal nobody, trace nobody, mount nothing."""
-    program = list(_HEAD)
+    program = _head(machine)
     clone: list[Instruction] = [
         (LOAD, 0, 0, 16),
         (ANY_BIT, 0, 1, NEW_NAMESPACES),
         (RETURN, 0, 0, EPERM),
         (RETURN, 0, 0, ALLOW),
     ]
-    program += [(EQUAL, 0, len(clone), sys_.CLONE), *clone]
-    for number in (sys_.PRLIMIT64, sys_.SOCKETPAIR, sys_.FCNTL):
-        program += [(EQUAL, 0, len(_CHECKED[number]), number), *_CHECKED[number]]
-    refused = sorted({*sys_.REFUSED_X86_64, sys_.KILL, sys_.TGKILL, sys_.PIDFD_OPEN} - set(sys_.COMPILERS_NEED))
-    program += [(EQUAL, 0, 1, sys_.CLONE3), (RETURN, 0, 0, ENOSYS)]
+    program += [(EQUAL, 0, len(clone), sys_.number("clone", machine)), *clone]
+    for name in ("prlimit64", "socketpair", "fcntl"):
+        program += [(EQUAL, 0, len(_CHECKED[name]), sys_.number(name, machine)), *_CHECKED[name]]
+    refused = _numbers({*sys_.REFUSED, "kill", "tgkill", "pidfd_open"} - set(sys_.COMPILERS_NEED), machine)
+    program += [(EQUAL, 0, 1, sys_.number("clone3", machine)), (RETURN, 0, 0, ENOSYS)]
     program += [(EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]
     return [*program, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, EPERM)]
+
+
+_PRCTL = sys_.number("prctl") if sys_.MACHINE in sys_.NUMBERS else -1
 
 
 class _SockFprog(ctypes.Structure):
@@ -134,5 +150,5 @@ class Filter:
             pid = os.getpid().to_bytes(4, "little")
             for at in self.own_pid_at:
                 self.bytes[at : at + 4] = pid
-        if syscall(sys_.PRCTL, 22, 2, self.address, 0, 0):
+        if syscall(_PRCTL, 22, 2, self.address, 0, 0):
             raise OSError(ctypes.get_errno(), "seccomp filter refused")

@@ -22,7 +22,6 @@ from typing import Any
 
 from . import jail, landlock, wire
 from .seccomp import Filter, child_filter, workshop_filter, zygote_filter
-from .syscalls import EXECVE
 from .zygote import wipe
 
 SCRATCH_MIB = 512
@@ -35,7 +34,7 @@ class Workshop:
     def __init__(self, control: int, scratch: str, owns_namespace: bool) -> None:
         self.control, self.scratch, self.owns_namespace = control, scratch, owns_namespace
         self.compiler = (Filter(workshop_filter()),)
-        self.program = (Filter(zygote_filter(owns_namespace, extra=(EXECVE,))), Filter(child_filter()))
+        self.program = (Filter(zygote_filter(owns_namespace, extra=("execve",))), Filter(child_filter()))
 
     def serve(self) -> None:
         while True:

@@ -23,6 +23,9 @@ gc.disable()  # until all is imported: nothing of it is ever garbage
 
 from . import jail, programs  # noqa: E402
 from .seccomp import Filter, child_filter  # noqa: E402
+from .syscalls import MACHINE, number  # noqa: E402
+
+CLONE = number("clone")
 
 PRELOAD = (
     "math re collections collections.abc itertools functools heapq typing random string json datetime copy bisect "
@@ -34,7 +37,7 @@ CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
 SCRATCH_BYTES = 32 << 20
 DISK_LOOK = 50
 """Milliseconds between looks at how much a program wrote, where no tmpfs bounds it."""
-SYS_CLONE, PR_GET_TID_ADDRESS = 56, 40
+PR_GET_TID_ADDRESS = 40
 
 
 class Zygote:
@@ -49,7 +52,10 @@ class Zygote:
         """A raw clone. `os.fork` also runs CPython's work after a fork, half of the whole cost here, which a process
         with one thread does not need."""
         flags = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | signal.SIGCHLD
-        return jail.check(jail.syscall(SYS_CLONE, flags, 0, 0, self.tid_address.value or 0, 0), "clone")
+        address = self.tid_address.value or 0
+        # flags, stack, parent's tid; then child's tid and thread-local storage, which aarch64 has the other way round.
+        last = (address, 0) if MACHINE == "x86_64" else (0, address)
+        return jail.check(jail.syscall(CLONE, flags, 0, 0, *last), "clone")
 
     def serve(self) -> None:
         gc.collect()
