@@ -1,7 +1,6 @@
 """The driver's end of one jail: start it, hand it a program's sockets, end the program, read how it went."""
 
 import array
-import json
 import os
 import select
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from evalkit.errors import SandboxError
 from evalkit.records import Tier
+from evalkit.sandbox.inside.wire import ENDED, WHY
 
 START_SECONDS = 30.0
 MEMORY = 1 << 30
@@ -107,8 +107,8 @@ class Jail:
             )
         self.control.settimeout(None)
         self.busy = False
-        why, status, cpu, peak = json.loads(message)
-        return Ended(why, status, cpu, peak * 1024)
+        why, status, cpu, peak = ENDED.unpack(message)
+        return Ended(WHY[why], None if status < 0 else status, round(cpu, 6), peak * 1024)
 
     def close(self) -> None:
         self.control.close()

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from evalkit.errors import SandboxError
-from evalkit.records import Language, Method, Outcome, Tier, Verdict, digest
+from evalkit.records import Language, Method, Outcome, Tier, Verdict
 from evalkit.sandbox.inside.syscalls import NUMBERS
 from evalkit.sandbox.job import Job
 from evalkit.sandbox.languages import Compiler
@@ -41,8 +41,8 @@ class Sandbox:
         self.slots = slots or os.cpu_count() or 1
         self._asked, self._accept_none = tier, accept_no_sandbox
         self.tier = tier or Tier.NAMESPACES
-        self._reference_cpu: dict[str, float] = {}
-        self._inline: dict[str, bool] = {}
+        self._reference_cpu: dict[tuple[object, ...], float] = {}
+        self._inline: dict[tuple[object, ...], bool] = {}
 
     def __enter__(self) -> "Sandbox":
         if sys.platform != "linux" or os.uname().machine not in NUMBERS:
@@ -252,8 +252,8 @@ class Sandbox:
         return max(LEAST_CPU, TIMES_REFERENCE * self._reference_cpu[key])
 
 
-def _reference_key(job: Job, program: str) -> str:
-    return digest([program, job.tests, job.test_program, job.entry_point, job.files])
+def _reference_key(job: Job, program: str) -> tuple[object, ...]:
+    return program, tester_key(job), tuple(job.files.items())
 
 
 class _Free:

@@ -83,13 +83,14 @@ class Slot:
             )
         start = time.perf_counter()
         if job.stdio:
-            verdict = self._by_stdio(job, cpu)
+            facts = self._by_stdio(job, cpu)
+        elif calls is not None:
+            facts = self._by_calls(job, calls, cpu)
         else:
-            by_test = self._inline if inline else self._split
-            verdict = self._by_calls(job, calls, cpu) if calls is not None else by_test(job, cpu)
-        return verdict.model_copy(update={"wall": round(time.perf_counter() - start, 6)})
+            facts = self._inline(job, cpu) if inline else self._split(job, cpu)
+        return Verdict(**facts, wall=round(time.perf_counter() - start, 6))
 
-    def _by_calls(self, job: Job, calls: tuple[Call, ...], cpu: float) -> Verdict:
+    def _by_calls(self, job: Job, calls: tuple[Call, ...], cpu: float) -> dict[str, Any]:
         recorded = [call.sent for call in calls]
         room = ANSWER_BYTES + 4 * sum(len(call.source) for call in calls)
         with ExitStack() as stack:
@@ -110,10 +111,10 @@ class Slot:
         facts: dict[str, Any] = {"method": Method.CALLS, "tier": self.tier, "assertions_total": len(calls)}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
         if answer is None:
-            return Verdict(**facts | how_it_ended(ended, late))
-        return Verdict(**facts | (compare_any if job.any_of else compare)(answer, calls))
+            return facts | how_it_ended(ended, late)
+        return facts | (compare_any if job.any_of else compare)(answer, calls)
 
-    def _by_stdio(self, job: Job, cpu: float) -> Verdict:
+    def _by_stdio(self, job: Job, cpu: float) -> dict[str, Any]:
         """Every case in a process of its own, until one fails. Expected output stays here."""
         facts: dict[str, Any] = {"method": Method.STDIO, "tier": self.tier, "assertions_total": len(job.stdio)}
         spent, peak = 0.0, 0
@@ -128,16 +129,16 @@ class Slot:
             spent, peak = spent + ended.cpu, max(peak, ended.peak)
             facts |= {"cpu": round(spent, 6), "peak_memory": peak, "assertions_held": index}
             if answer is None:
-                return Verdict(**facts | how_it_ended(ended, late) | {"failed_assertion": f"case {index + 1}"})
+                return facts | how_it_ended(ended, late) | {"failed_assertion": f"case {index + 1}"}
             try:
                 wrong = compare_output(answer, expected)
             except HOSTILE as error:
                 wrong = {"outcome": Outcome.PROTOCOL_VIOLATION, "detail": f"no readable answer: {error!r}"[:300]}
             if wrong is not None:
-                return Verdict(**facts | {"failed_assertion": f"case {index + 1}"} | wrong)
-        return Verdict(**facts | {"assertions_held": len(job.stdio), "outcome": Outcome.PASSED})
+                return facts | {"failed_assertion": f"case {index + 1}"} | wrong
+        return facts | {"assertions_held": len(job.stdio), "outcome": Outcome.PASSED}
 
-    def _split(self, job: Job, cpu: float) -> Verdict:
+    def _split(self, job: Job, cpu: float) -> dict[str, Any]:
         source = job.test_program if job.test_program is not None else "\n".join(job.tests)
         try:
             test = prepared(source, job.imports, job.entry_point)
@@ -162,12 +163,12 @@ class Slot:
         facts: dict[str, Any] = {"method": Method.SPLIT, "tier": self.tier}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
         if answer is None:
-            return Verdict(**facts | _no_verdict(ended, self._dismiss(), late))
+            return facts | _no_verdict(ended, self._dismiss(), late)
         if answer[:1] not in (["passed"], ["failed"], ["unloaded"]):
             self._dismiss()
-        return Verdict(**facts | _read_verdict(answer, loaded, ended))
+        return facts | _read_verdict(answer, loaded, ended)
 
-    def _inline(self, job: Job, cpu: float) -> Verdict:
+    def _inline(self, job: Job, cpu: float) -> dict[str, Any]:
         source = job.test_program if job.test_program is not None else "\n".join(job.tests)
         try:
             test = prepared(source, job.imports, job.entry_point)
@@ -183,17 +184,16 @@ class Slot:
         facts: dict[str, Any] = {"method": Method.INLINE, "tier": self.tier}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
         if answer is None:
-            return Verdict(**facts | how_it_ended(ended, late))
+            return facts | how_it_ended(ended, late)
         if answer[:1] == ["unloaded"]:
             failure = answer[1] if len(answer) == 2 and type(answer[1]) is list and answer[1] else ["junk"]
-            return Verdict(**facts | failed(failure))
-        return Verdict(**facts | _read_verdict(answer, None, ended))
+            return facts | failed(failure)
+        return facts | _read_verdict(answer, None, ended)
 
-    def _no_test(self, error: Exception) -> Verdict:
+    def _no_test(self, error: Exception) -> dict[str, Any]:
         """Of a test that is no program."""
-        said = f"the test: {error}"[:300]
-        name = type(error).__name__
-        return Verdict(method=Method.SPLIT, tier=self.tier, outcome=Outcome.EXCEPTION, exception=name, detail=said)
+        facts = {"method": Method.SPLIT, "tier": self.tier, "outcome": Outcome.EXCEPTION}
+        return {**facts, "exception": type(error).__name__, "detail": f"the test: {error}"[:300]}
 
     def _resident(self, test: dict[str, Any], job: Job) -> "_Resident":
         """The tester's process for this test: the one that judged its last candidate, or a new one."""

@@ -6,6 +6,9 @@ import struct
 from typing import Any
 
 MAX_FRAME = 8 << 20
+WHY = (None, "cpu", "disk", "killed")
+ENDED = struct.Struct("<iidq")
+"""A jail's word on how a program ended: number in WHY, wait status or -1, CPU seconds, peak KiB."""
 
 
 def send(fd: int, data: Any) -> None:

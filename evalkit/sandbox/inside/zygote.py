@@ -1,15 +1,14 @@
 """PID 1 of a jail: hardened once, forks one program at a time, never holds a program's bytes.
 
 Messages from the driver on the control socket: `G` + CPU limit (double) + the child's sockets forks one program; `K`
-ends it. When it is gone, all that it left is killed and reaped, the scratch folder is wiped, and one JSON line answers
-[why it was ended or null, wait status, CPU seconds, peak KiB].
+ends it. When it is gone, all that it left is killed and reaped, the scratch folder is wiped, and a few bytes (`ENDED`)
+answer how it went.
 """
 
 import array
 import contextlib
 import ctypes
 import gc
-import json
 import os
 import select
 import shutil
@@ -24,13 +23,14 @@ gc.disable()  # until all is imported: nothing of it is ever garbage
 from . import jail, programs  # noqa: E402
 from .seccomp import Filter, child_filter  # noqa: E402
 from .syscalls import MACHINE, number  # noqa: E402
+from .wire import ENDED, WHY  # noqa: E402
 
 CLONE = number("clone")
 
 PRELOAD = (
     "math re collections collections.abc itertools functools heapq typing random string json datetime copy bisect "
-    "decimal fractions statistics operator hashlib dataclasses enum abc contextlib io time textwrap cmath numbers "
-    "array struct types warnings builtins queue threading calendar"
+    "decimal fractions operator dataclasses enum abc contextlib io time textwrap cmath numbers "
+    "array struct types warnings builtins"
 )
 """What most programs import. Each module more makes every fork dearer; asyncio and sqlite3 alone cost it a tenth."""
 CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
@@ -45,6 +45,8 @@ class Zygote:
         self.control, self.scratch = control, scratch
         self.owns_namespace = os.getpid() == 1
         self.filter = Filter(child_filter())
+        self.poll = select.poll()
+        self.poll.register(control, select.POLLIN)
         self.tid_address = ctypes.c_void_p()
         jail.libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(self.tid_address), 0, 0, 0)
 
@@ -83,12 +85,15 @@ class Zygote:
         for fd in fds:
             os.close(fd)
         why = self._watch(pid, cpu_limit)
-        with contextlib.suppress(ProcessLookupError):
+        try:  # noqa: SIM105  (a context manager is more memory touched, and so copied, after each fork)
             # As PID 1 this ends every process and thread that the program left; elsewhere it could have left none.
             os.kill(-1 if self.owns_namespace else pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
         status, cpu, peak = self._reap(pid)
-        wipe(self.scratch)
-        self.control.sendall(json.dumps([why, status, round(cpu, 6), peak]).encode())
+        if os.listdir(self.scratch):
+            wipe(self.scratch)
+        self.control.send(ENDED.pack(WHY.index(why), -1 if status is None else status, cpu, peak))
 
     def _child(self, fds: list[int], output: int) -> None:
         try:
@@ -106,9 +111,7 @@ class Zygote:
         """Wait until the program ends, is told to, or has used its CPU time."""
         clock = (~pid << 3) | 2
         pidfd = os.pidfd_open(pid)
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.register(self.control, select.POLLIN)
+        self.poll.register(pidfd, select.POLLIN)
         wait = None
         try:
             while True:
@@ -121,16 +124,17 @@ class Zygote:
                     if size_of(self.scratch) > SCRATCH_BYTES:
                         return "disk"
                     wait = DISK_LOOK if wait is None else min(wait, DISK_LOOK)
-                events = {fd for fd, _ in poll.poll(wait)}
-                if pidfd in events:
+                events = self.poll.poll(wait)
+                if any(fd == pidfd for fd, _ in events):
                     return None
-                if self.control.fileno() in events:
+                if events:
                     if not self.control.recv(32):
                         os._exit(0)
                     return "killed"
         except OSError:  # its clock went with it
             return None
         finally:
+            self.poll.unregister(pidfd)
             os.close(pidfd)
 
     def _reap(self, pid: int) -> tuple[int | None, float, int]:
