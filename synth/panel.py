@@ -32,6 +32,8 @@ class Panel:
         self.total, self.status, self.proving, self.max_usd = total, status, proving, max_usd
         self.done = 0
         self.start = time.monotonic()
+        self.end: float | None = None
+        """When the last answer was there: what is proven after it is not asked slowly."""
 
     def render(self) -> RenderableType:
         """For a terminal."""
@@ -51,7 +53,9 @@ class Panel:
         return f"asked {self.done}/{self.total}; {facts}"
 
     def _facts(self) -> dict[str, str]:
-        seconds = max(time.monotonic() - self.start, 1e-9)
+        if self.done >= self.total and self.end is None:
+            self.end = time.monotonic()
+        seconds = max((self.end or time.monotonic()) - self.start, 1e-9)
         stats = self.status.stats
         speed = f"{self.done / seconds:.1f} answers/s, {self.status.completion_tokens / seconds:.0f} tokens/s"
         facts = {
