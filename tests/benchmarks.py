@@ -7,7 +7,7 @@ import pytest
 
 from evalkit.suites import FOLDER
 
-BESIDE = Path(__file__).parents[2].parent / "shared" / "benchmarks"
+BESIDE = Path(__file__).parents[1].parent / "shared" / "benchmarks"
 
 
 def benchmark(name: str) -> Path:
