@@ -25,7 +25,7 @@ from .seccomp import Filter, child_filter  # noqa: E402
 from .syscalls import MACHINE, number  # noqa: E402
 from .wire import ENDED, WHY  # noqa: E402
 
-CLONE = number("clone")
+CLONE, PRCTL = number("clone"), number("prctl")
 
 PRELOAD = (
     "math re collections collections.abc itertools functools heapq typing random string json datetime copy bisect "
@@ -93,7 +93,10 @@ class Zygote:
         status, cpu, peak = self._reap(pid)
         if os.listdir(self.scratch):
             wipe(self.scratch)
-        self.control.send(ENDED.pack(WHY.index(why), -1 if status is None else status, cpu, peak))
+        try:  # noqa: SIM105
+            self.control.send(ENDED.pack(WHY.index(why), -1 if status is None else status, cpu, peak))
+        except BrokenPipeError:
+            pass  # the driver is gone, as `serve` will see
 
     def _child(self, fds: list[int], output: int) -> None:
         try:
@@ -101,6 +104,7 @@ class Zygote:
             os.dup2(output, 2)
             os.close(output)
             self.control.close()
+            jail.syscall(PRCTL, 1, signal.SIGKILL, 0, 0, 0)  # end with the zygote, where it is not PID 1
             self.filter.install(jail.syscall)  # before it has read an untrusted byte
             programs.run(fds)
             os._exit(0)
@@ -128,8 +132,7 @@ class Zygote:
                 if any(fd == pidfd for fd, _ in events):
                     return None
                 if events:
-                    if not self.control.recv(32):
-                        os._exit(0)
+                    self.control.recv(32)  # nothing where the driver is gone: then the next message is nothing, too
                     return "killed"
         except OSError:  # its clock went with it
             return None
@@ -196,9 +199,10 @@ def main() -> None:
         int(sys.argv[5]),
     )
     control = socket.socket(fileno=fd)
-    jail.libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # end with the driver
-    if os.getppid() == 1 and tier != "namespaces":
-        os._exit(1)
+    if tier == "namespaces":
+        jail.libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # end with the driver, and all the namespace with it
+    else:
+        _leave_a_guardian(control, scratch)
     for name in PRELOAD.split():
         __import__(name)
     programs.warm_up()
@@ -223,6 +227,19 @@ def main() -> None:
         os._exit(1)
     control.sendall(b"READY")
     Zygote(control, scratch).serve()
+
+
+def _leave_a_guardian(control: socket.socket, scratch: str) -> None:
+    """Go on in a child. The parent waits for it and then empties the folder that it may not delete itself: the driver
+    may have been killed."""
+    pid = os.fork()
+    if pid:
+        control.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _, status = os.waitpid(pid, 0)
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(os.waitstatus_to_exitcode(status) & 255)
+    jail.libc.prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 def _settle(scratch: str) -> None:

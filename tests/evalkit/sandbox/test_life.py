@@ -44,16 +44,22 @@ def test_nothing_is_left_after_the_sandbox_closes():
     assert not descendants()
 
 
-def test_nothing_is_left_after_the_parent_is_killed():
-    code = """
-import sys
+@pytest.mark.parametrize("tier", [Tier.NAMESPACES, Tier.LANDLOCK])
+@pytest.mark.parametrize("program", ["import time\\ntime.sleep(60)", "open('left', 'w').write('x')\\nwhile True: pass"])
+def test_nothing_is_left_after_the_parent_is_killed(tmp_path, tier, program):
+    code = f"""
+from evalkit.records import Tier
 from evalkit.sandbox import Job, Sandbox
-with Sandbox(2) as sandbox:
-    sleep = Job(id="x", program="import time\\ntime.sleep(60)", entry_point="f", tests=("assert f() == 1",), limits={"wall": 60})
+limits = {{"cpu": 60, "wall": 60}}
+split = Job(id="s", program="def f(): return 1", entry_point="f", test_program="x = f()\\nassert x == 1")
+slow = Job(id="x", program="{program}", entry_point="f", tests=("assert f() == 1",), limits=limits)
+with Sandbox(2, tier=Tier("{tier}")) as sandbox:
+    assert sandbox.run(split).passed
     print("started", flush=True)
-    for _ in sandbox.run_many([sleep] * 2): pass
+    for _ in sandbox.run_many([slow] * 2): pass
 """
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
     assert parent.stdout.readline() == "started\n"
     time.sleep(1.0)
     left = descendants(parent.pid)
@@ -61,9 +67,12 @@ with Sandbox(2) as sandbox:
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and any(os.path.exists(f"/proc/{pid}") for pid in left):
+    while time.monotonic() < deadline and (
+        any(os.path.exists(f"/proc/{pid}") for pid in left) or any(tmp_path.iterdir())
+    ):
         time.sleep(0.05)
     assert not [pid for pid in left if os.path.exists(f"/proc/{pid}")]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_slot_whose_jail_was_killed_is_replaced():
