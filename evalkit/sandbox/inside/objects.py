@@ -60,17 +60,13 @@ class Objects:
 
     def perform(self, action: str, target: Any, args: Any, kwargs: Any) -> list[Any]:
         """Do one operation; returns ['ok', value, arguments as they are now or null]."""
-        args = decode(args, self.look_up)
+        before, args = args, decode(args, self.look_up)
         kwargs = decode(kwargs, self.look_up)
-        before = self._snapshot(args) if action in ("name", "method") else None
         value = self._apply(action, target, args, kwargs)
-        after = self._snapshot(args) if before is not None else None
+        after = None
+        if action in ("name", "method") and any(type(arg) in (list, dict, set, bytearray) for arg in args):
+            after = encode(args, self.hold)
         return ["ok", encode(value, self.hold), after if after != before else None]
-
-    def _snapshot(self, args: Any) -> Any:
-        if not any(type(arg) in (list, dict, set, bytearray) for arg in args):
-            return None
-        return [encode(arg, self.hold) for arg in args]
 
     def _apply(self, action: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if action == "name":
