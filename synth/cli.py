@@ -157,6 +157,13 @@ def _print_funnel(summary: dict[str, Any]) -> None:
         typer.echo(f"  {split:<12} {count}")
     for stage, count in summary["rejected"].items():
         typer.echo(f"  rejected at {stage:<14} {count}")
+    calm = ("sent", "answered", "from_journal", "failed", "over_budget", "batches")
+    if troubles := [f"{name} {count}" for name, count in summary["requests"].items() if name not in calm]:
+        typer.echo(f"  met on the way  {', '.join(troubles)} (in the last run)")
+    for note in summary["notes"]:
+        typer.echo(f"  note         {note}")
+    if summary["unanswered"]:
+        typer.echo(f"  unanswered   {summary['unanswered']} questions; the same command again asks only for those")
     if summary["corrected"]:
         typer.echo(f"  sent back    {summary['corrected']} answers that held no task of the asked form")
     _print_cost(summary)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit.extract import extract_json, extract_program
+from evalkit.extract import extract_json, extract_program, repair_json
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,38 @@ def test_program_is_the_last_block_that_defines_the_entry_point():
 def test_program_without_fences_and_with_an_open_one():
     assert extract_program("def f():\n    pass", "f") == "def f():\n    pass\n"
     assert extract_program("Here:\n```python\ndef f():\n    return (", "f") == "def f():\n    return (\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "line\nbreak", "b": [1, 2,],}',
+        'Here it is:\n```json\n{"a": "line\nbreak", "b": [1, 2]}\n```\nEnjoy!',
+        "{'a': 'line\\nbreak', 'b': [1, 2]}",
+    ],
+)
+def test_what_is_nearly_json_is_mended(text: str) -> None:
+    assert extract_json(text) is None or "line" in text
+    assert repair_json(text) == {"a": "line\nbreak", "b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "begun and not',
+        '{"a": [1, 2',
+        '{"prompt": "x", "tests": ["assert f(1) == 1", "assert f(2',
+        "{'a': __import__('os').getcwd()}",
+        "{a: 1}",
+        '{"a": ",}"',
+        "no object",
+        "[1, 2,]",
+        "{" * 5000,
+    ],
+)
+def test_what_is_missing_is_not_made_up(text: str) -> None:
+    assert repair_json(text) is None
+
+
+def test_commas_in_strings_stay() -> None:
+    assert repair_json('{"a": "1,}", "b": ",]",}') == {"a": "1,}", "b": ",]"}
