@@ -227,7 +227,9 @@ class Sandbox:
                 self._free.put(None)
                 if last:
                     raise
-            except BaseException:
+            except BaseException:  # a bug of ours: what state the slot is in, nobody knows
+                self._open.remove(slot)
+                slot.close()
                 self._free.put(None)
                 raise
             else:

@@ -29,7 +29,7 @@ GRACE = 0.5
 PROGRAM_LENGTH = 1 << 20
 """Characters of a program; longer ones are not worth a parser's memory."""
 
-HOSTILE = (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError, AttributeError)
+HOSTILE = (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError, MemoryError, AttributeError)
 """What reading an untrusted answer can raise."""
 
 
@@ -88,7 +88,8 @@ class Slot:
             facts = self._by_calls(job, calls, cpu)
         else:
             facts = self._inline(job, cpu) if inline else self._split(job, cpu)
-        return Verdict(**facts, wall=round(time.perf_counter() - start, 6))
+        said = {name: _storable(fact) for name, fact in facts.items() if type(fact) is str}
+        return Verdict(**facts | said, wall=round(time.perf_counter() - start, 6))
 
     def _by_calls(self, job: Job, calls: tuple[Call, ...], cpu: float) -> dict[str, Any]:
         recorded = [call.sent for call in calls]
@@ -240,6 +241,11 @@ class _Resident:
             socket.send_fds(self.verdicts, [b"R"], [candidate.fileno()])
         except OSError as error:
             raise SandboxError(f"a tester is gone: {error}", where="sandbox") from error
+
+
+def _storable(text: str) -> str:
+    """Without halves of surrogate pairs, which no file takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _pair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:

@@ -29,7 +29,9 @@ _BY_TEXT: dict[type, str] = {
 Handle = Callable[[Any], int]
 _Context = tuple[Callable[[int], Any] | None, dict[int, Any]]
 """While decoding: what makes an object of a handle, and the containers that may come again, by their numbers."""
-_CHANGEABLE = (list, dict, set, collections.deque)
+_NEXT = -1
+"""Among the ids of shared containers (which are above zero): the next number."""
+_CHANGEABLE = (list, dict, set, collections.deque, bytearray)
 _EXACT = (*_CHANGEABLE, tuple)
 _CONTAINERS = (list, dict, set, frozenset, tuple, collections.deque)
 
@@ -57,7 +59,50 @@ def _shared(value: Any) -> dict[int, int | None] | None:
                     open_.append(item)
                 elif type(item) in _CHANGEABLE:
                     shared[id(item)] = None
-    return shared or None
+    return {**shared, _NEXT: 0} if shared else None
+
+
+def containers_of(value: Any) -> list[Any]:
+    """The changeable containers in plain data, each once, in an order that is the same on both sides of the wall."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    open_ = [value]
+    while open_:
+        each = open_.pop()
+        if type(each) not in _EXACT or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if type(each) is not tuple:
+            found.append(each)
+        if type(each) is not set:
+            open_.extend(reversed(list(each.values() if type(each) is dict else each)))
+    return found
+
+
+def contents(containers: list[Any], handle: Handle | None = None) -> list[Any]:
+    """Forms of what each of some containers holds, where they hold one another by their numbers."""
+    shared: dict[int, int | None] = {id(each): number for number, each in enumerate(containers)}
+    shared[_NEXT] = len(containers)
+    extra = _shared(containers)
+    for known in extra or ():
+        shared.setdefault(known, None)
+    return [_container(each, type(each), handle, 1, shared) for each in containers]
+
+
+def refill(containers: list[Any], forms: list[Any], handle: Callable[[int], Any] | None = None) -> None:
+    """Give containers the contents that their twins have now; they stay the objects that they are."""
+    context: _Context = (handle, dict(enumerate(containers)))
+    if type(forms) is not list or len(forms) != len(containers):
+        raise ValueError("not the containers that were sent")
+    fresh = [_decode(form, context) for form in forms]
+    for mine, theirs in zip(containers, fresh, strict=True):
+        if type(mine) is not type(theirs):
+            raise ValueError("not the containers that were sent")
+        if isinstance(mine, list | bytearray):
+            mine[:] = theirs
+        else:
+            mine.clear()
+            mine.extend(theirs) if isinstance(mine, collections.deque) else mine.update(theirs)
 
 
 def _encode(value: Any, handle: Handle | None, depth: int, shared: dict[int, int | None] | None) -> Any:
@@ -76,7 +121,8 @@ def _encode(value: Any, handle: Handle | None, depth: int, shared: dict[int, int
         number = shared[id(value)]
         if number is not None:
             return {"!@": number}
-        number = shared[id(value)] = sum(known is not None for known in shared.values())
+        number = shared[_NEXT] or 0
+        shared[id(value)], shared[_NEXT] = number, number + 1
         return {"!=": [number, _container(value, kind, handle, depth + 1, shared)]}
     return _container(value, kind, handle, depth + 1, shared)
 
@@ -166,7 +212,7 @@ def _first_of_several(body: Any, context: _Context) -> Any:
         known[number] = made = []
         made.extend(_items(form, context))
         return made
-    if type(form) is not dict or len(form) != 1 or not form.keys() <= {"!d", "!s", "!q"}:
+    if type(form) is not dict or len(form) != 1 or not form.keys() <= {"!d", "!s", "!q", "!a"}:
         raise ValueError("not changeable")  # nor hashable, then: a web of tuples would take forever to hash
     if "!d" in form:
         table: dict[Any, Any] = {}

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from .codec import decode, encode
+from .codec import containers_of, contents, decode, encode
+from .failure import failure
 
 MAX_HANDLES = 100_000
 MAX_FILE = 2 << 20
@@ -58,15 +59,18 @@ class Objects:
         """What a number in a request stands for: an object held here, or (below zero) a function of the test."""
         return self.held[number] if number >= 0 else functools.partial(self.call_back, number)
 
-    def perform(self, action: str, target: Any, args: Any, kwargs: Any) -> list[Any]:
-        """Do one operation; returns ['ok', value, arguments as they are now or null]."""
-        before, args = args, decode(args, self.look_up)
-        kwargs = decode(kwargs, self.look_up)
-        value = self._apply(action, target, args, kwargs)
-        after = None
-        if action in ("name", "method") and any(type(arg) in (list, dict, set, bytearray) for arg in args):
-            after = encode(args, self.hold)
-        return ["ok", encode(value, self.hold), after if after != before else None]
+    def perform(self, action: str, target: Any, given: Any) -> list[Any]:
+        """Do one operation; returns ['ok', value] or how it failed, and what the containers that were sent hold now
+        (null: what they held)."""
+        args, kwargs = decode(given, self.look_up)
+        sent = containers_of([*args, *kwargs.values()]) if action in ("name", "method", "call") else []
+        before = contents(sent, self.hold)
+        try:
+            reply = ["ok", encode(self._apply(action, target, args, kwargs), self.hold)]
+        except BaseException as error:
+            reply = failure(error)
+        after = contents(sent, self.hold)
+        return [*reply, after if after != before else None]
 
     def _apply(self, action: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if action == "name":

@@ -15,6 +15,7 @@ from typing import Any
 
 from . import wire
 from .codec import NotData, decode, encode
+from .failure import failure
 from .objects import Objects
 from .tester import Run, serve
 
@@ -50,16 +51,6 @@ def load(job: Job) -> tuple[dict[str, Any], list[Any] | None]:
     except BaseException as error:
         return {}, failure(error)
     return names, None
-
-
-def failure(error: BaseException) -> list[Any]:
-    """How an exception crosses: class name, text, the names of its bases."""
-    try:
-        text = str(error)[:500]
-    except BaseException:
-        text = ""
-    bases = [base.__name__ for base in type(error).__mro__[1:] if isinstance(base.__name__, str)]
-    return ["raise", type(error).__name__, text.encode("utf-8", "replace").decode(), bases]
 
 
 def answer_calls(job: Job, fds: list[int]) -> None:
@@ -181,11 +172,11 @@ class Service:
             try:
                 reply = self.objects.perform(*request)
             except BaseException as error:
-                reply = failure(error)
+                reply = [*failure(error), None]
             try:
                 wire.send(self.fd, [*reply, self.printed()])
             except MemoryError as error:
-                wire.send(self.fd, [*failure(error), ""])
+                wire.send(self.fd, [*failure(error), None, ""])
 
     def printed(self) -> str:
         """What the program has printed since the last request, so that a test can ask for it. Descriptor 1 is a file:
@@ -200,7 +191,7 @@ class Service:
 
     def call_back(self, number: int, *args: Any, **kwargs: Any) -> Any:
         hold = self.objects.hold
-        wire.send(self.fd, ["callback", number, encode(args, hold), encode(kwargs, hold)])
+        wire.send(self.fd, ["callback", number, encode(args, hold), encode(kwargs, hold), self.printed()])
         _, value, error, text = self.until("called")
         if error is not None:
             raise getattr(builtins, error, RuntimeError)(text)

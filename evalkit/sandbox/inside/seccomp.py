@@ -69,8 +69,8 @@ _CHECKED: dict[str, list[Instruction]] = {
     "kill": _when_in(0, (OWN_PID,)),
     "tgkill": _when_in(0, (OWN_PID,)),
 }
-ZYGOTE_NEEDS = ("clone", "kill", "tgkill", "prctl", "pidfd_open")
-"""What PID 1 of a jail may do beyond a program: fork, kill what is left, watch."""
+ZYGOTE_NEEDS = ("clone", "kill", "tgkill", "prctl", "pidfd_open", "chmod", "fchmodat")
+"""What PID 1 of a jail may do beyond a program: fork, kill what is left, watch, open the folders that it must empty."""
 
 
 def _numbers(names: Iterable[str], machine: str) -> list[int]:
@@ -101,8 +101,9 @@ def child_filter(machine: str = sys_.MACHINE) -> list[Instruction]:
     """On top of the zygote's: threads but no processes, signals to itself only, no pidfd, no prctl but names."""
     program = _head(machine)
     for name in ZYGOTE_NEEDS:
-        block = _CHECKED.get(name, [(RETURN, 0, 0, EPERM)])
-        program += [(EQUAL, 0, len(block), sys_.number(name, machine)), *block]
+        if name in sys_.NUMBERS[machine]:
+            block = _CHECKED.get(name, [(RETURN, 0, 0, EPERM)])
+            program += [(EQUAL, 0, len(block), sys_.number(name, machine)), *block]
     return [*program, (RETURN, 0, 0, ALLOW)]
 
 

@@ -5,6 +5,7 @@ no arithmetic with it: such an operation would hand the expected value to the ca
 """
 
 import builtins
+import gc
 import importlib
 import io
 import marshal
@@ -15,9 +16,11 @@ import sys
 from typing import Any
 
 from . import wire
-from .codec import decode, encode
+from .codec import containers_of, decode, encode, refill
 
 HOSTILE = (EOFError, OSError, ValueError, RecursionError, MemoryError)
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+"""What reading an answer of unknown form can raise."""
 
 
 class Broken(BaseException):
@@ -127,18 +130,31 @@ class Candidate:
             raise Broken("the program ended before the test") from error
 
     def ask(self, action: str, target: Any, args: list[Any] | None = None, kwargs: dict[str, Any] | None = None) -> Any:
+        if self.fd < 0:
+            raise Broken("the run has ended")
         args = args or []
         if action == "class_attribute":
             return self._attribute(*target)
-        reply = self._exchange([action, target, self._encode(args), self._encode(kwargs or {})])
+        sent = self._encode([args, kwargs or {}])
+        reply = self._exchange([action, target, sent])
         *reply, printed = reply
-        if printed and sys.stdout is not sys.__stdout__:
-            sys.stdout.write(str(printed))  # the test captures what is printed
+        self._print(printed)
+        *reply, changed = reply
+        if changed is not None:
+            self._refill(args, kwargs or {}, changed)
         if reply[0] == "ok":
-            if reply[2] is not None:
-                self._report_changes(args, self._decode(reply[2]))
             return self._decode(reply[1])
         raise self._exception(reply)
+
+    def end(self) -> None:
+        """Nothing is asked any more: what outlives the run must not speak to the next candidate."""
+        self.fd = -1
+
+    @staticmethod
+    def _print(text: Any) -> None:
+        """What the program printed, where the test captures it."""
+        if text and sys.stdout is not sys.__stdout__:
+            sys.stdout.write(str(text))
 
     def _attribute(self, number: int, name: str) -> Any:
         """The attribute; a method becomes a function that calls it over there."""
@@ -159,7 +175,9 @@ class Candidate:
                 reply = wire.receive(self.fd)
             except HOSTILE as error:
                 raise Broken("the program ended during the test") from error
-            if type(reply) is list and len(reply) == 4 and reply[0] == "callback":
+            if type(reply) is list and len(reply) == 5 and reply[0] == "callback":
+                *reply, printed = reply
+                self._print(printed)
                 request = self._called_back(*reply[1:])
                 continue
             if type(reply) is not list or len(reply) < 4 or reply[0] not in ("ok", "raise"):
@@ -193,34 +211,38 @@ class Candidate:
     def _decode(self, value: Any) -> Any:
         try:
             return decode(value, lambda number: Handle(self, int(number)))
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
+        except UNREADABLE as error:
             raise Broken("an answer of unknown form") from error
 
-    @staticmethod
-    def _report_changes(args: list[Any], after: list[Any]) -> None:
-        """Changes that the program made to its arguments in place become visible to the test."""
-        for mine, theirs in zip(args, after, strict=False):
-            if type(mine) is not type(theirs):
-                continue
-            if type(mine) in (list, bytearray):
-                mine[:] = theirs
-            elif type(mine) in (dict, set):
-                mine.clear()
-                mine.update(theirs)
+    def _refill(self, args: list[Any], kwargs: dict[str, Any], changed: Any) -> None:
+        """Changes that the program made to its arguments in place become visible to the test, however deep they lie."""
+        try:
+            refill(containers_of([*args, *kwargs.values()]), changed, lambda number: Handle(self, int(number)))
+        except UNREADABLE as error:
+            raise Broken("an answer of unknown form") from error
 
     def _exception(self, reply: list[Any]) -> BaseException:
         """The exception, by class name: one the program defined, else the nearest built-in of its bases."""
-        _, name, text, *bases = reply
+        try:
+            _, name, text, bases, (arguments, attributes) = reply
+            values = [text] if arguments is None else self._decode(arguments)
+            named = {str(key): self._decode(value) for key, value in attributes}
+        except (*UNREADABLE, Broken):
+            return Broken("an exception of unknown form")
         known = self.exceptions.get(str(name))
-        if known:
-            return known(text)
-        for candidate in [name, *(bases[0] if bases and type(bases[0]) is list else [])]:
-            found = getattr(builtins, candidate, None) if isinstance(candidate, str) else None
+        for found in (
+            [known] if known else [getattr(builtins, each, None) for each in [name, *bases] if type(each) is str]
+        ):
             if isinstance(found, type) and issubclass(found, Exception):
-                try:
-                    return found(text)
-                except TypeError:  # UnicodeDecodeError and its like take other arguments
-                    continue
+                for given in (values, [text]):
+                    try:
+                        made = found(*given)
+                    except Exception:  # UnicodeDecodeError and its like take other arguments
+                        continue
+                    made.__dict__.update(named)
+                    if isinstance(made, _Told):
+                        made.__dict__["_said"] = str(text)
+                    return made
         return Broken(str(text), str(name))
 
 
@@ -303,7 +325,7 @@ class _Written(io.BytesIO):
         self._candidate, self._name, self._append = candidate, name, append
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and self._candidate.fd >= 0:
             self._candidate.ask("write_file", self._name, [self.getvalue(), self._append])
         super().close()
 
@@ -323,7 +345,10 @@ class Run:
         """The verdict's frame: what came of it, assertions held and in all, the one that failed, the exception."""
         at = self.at
         failed = self.lines[at] if 0 <= at < len(self.lines) and at not in self.held else None
-        text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
+        try:
+            text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
+        except Exception:  # it asks an object of the candidate for its text
+            text = ""
         name = None if error is None else error.name if isinstance(error, Broken) else type(error).__name__
         return [what, len(self.held), len(self.lines), failed, name, text]
 
@@ -347,13 +372,16 @@ def serve(job: dict[str, Any], fds: list[int]) -> None:
             return
         if start is not None:
             random.setstate(start)
-        judge(job, fds[0], sockets[0])
+        candidate = Candidate(sockets[0])
+        judge(job, fds[0], candidate)
+        candidate.end()
         os.close(sockets[0])
+        gc.collect()  # the names of a run are a ring; what was answered may be large
 
 
-def judge(job: dict[str, Any], verdict: int, wire_: int) -> None:
+def judge(job: dict[str, Any], verdict: int, candidate: Candidate) -> None:
     """Run the prepared test and send the verdict. Only this process holds the verdict's socket."""
-    candidate, run = Candidate(wire_), Run(job)
+    run = Run(job)
     try:
         opening = candidate.opening()
         if type(opening) is not list or len(opening) != 4 or opening[1] is not None:
@@ -404,12 +432,19 @@ def _bind(names: dict[str, Any], candidate: Candidate, used: list[str], entry: s
             names[name] = Proxy(candidate, name)
 
 
+class _Told(Exception):
+    """An exception class of the program: says what the program's own says."""
+
+    def __str__(self) -> str:
+        return str(self.__dict__.get("_said", super().__str__()))
+
+
 def _exception_class(name: str, bases: list[Any]) -> type[Exception]:
     for base in bases:
         found = getattr(builtins, base, None) if isinstance(base, str) else None
         if isinstance(found, type) and issubclass(found, Exception):
-            return type(name, (found,), {})
-    return type(name, (Exception,), {})
+            return type(name, (_Told, found) if found is not Exception else (_Told,), {})
+    return type(name, (_Told,), {})
 
 
 def _send(fd: int, what: str, run: Run, error: BaseException | None = None) -> None:

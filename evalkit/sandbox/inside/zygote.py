@@ -6,7 +6,6 @@ answer how it went.
 """
 
 import array
-import contextlib
 import ctypes
 import gc
 import os
@@ -77,11 +76,13 @@ class Zygote:
             self.run(list(fds), cpu_limit)
 
     def run(self, fds: list[int], cpu_limit: float) -> None:
-        output = os.open(self.scratch, os.O_TMPFILE | os.O_RDWR, 0o600)  # grows to the file size limit, then SIGXFSZ
+        # They grow to the file size limit, then comes SIGXFSZ.
+        output, errors = (os.open(self.scratch, os.O_TMPFILE | os.O_RDWR, 0o600) for _ in range(2))
         pid = self.fork()
         if pid == 0:
-            self._child(fds, output)
+            self._child(fds, output, errors)
         os.close(output)
+        os.close(errors)
         for fd in fds:
             os.close(fd)
         why = self._watch(pid, cpu_limit)
@@ -93,16 +94,20 @@ class Zygote:
         status, cpu, peak = self._reap(pid)
         if os.listdir(self.scratch):
             wipe(self.scratch)
+            os.chdir(self.scratch)
         try:  # noqa: SIM105
             self.control.send(ENDED.pack(WHY.index(why), -1 if status is None else status, cpu, peak))
         except BrokenPipeError:
             pass  # the driver is gone, as `serve` will see
+        if os.listdir(self.scratch):
+            os._exit(1)  # what cannot be taken away must not be found by the next: the driver makes another jail
 
-    def _child(self, fds: list[int], output: int) -> None:
+    def _child(self, fds: list[int], output: int, errors: int) -> None:
         try:
             os.dup2(output, 1)
-            os.dup2(output, 2)
+            os.dup2(errors, 2)
             os.close(output)
+            os.close(errors)
             self.control.close()
             jail.syscall(PRCTL, 1, signal.SIGKILL, 0, 0, 0)  # end with the zygote, where it is not PID 1
             self.filter.install(jail.syscall)  # before it has read an untrusted byte
@@ -154,39 +159,60 @@ class Zygote:
 
 
 def size_of(folder: str) -> int:
-    """Bytes below a folder, as far as they can be seen while a program changes it."""
+    """Bytes below a folder while a program changes it. What cannot be looked into is taken to be too much: a folder
+    that may not be listed, or one that lies deeper than there are descriptors."""
     total = 0
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                directory = entry.is_dir(follow_symlinks=False)
-                total += 4096 + (
-                    size_of(entry.path) if directory else entry.stat(follow_symlinks=False).st_blocks * 512
-                )
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    directory = entry.is_dir(follow_symlinks=False)
+                    size = size_of(entry.path) if directory else entry.stat(follow_symlinks=False).st_blocks * 512
+                except FileNotFoundError:
+                    continue
+                total += 4096 + size
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, RecursionError):
+        return SCRATCH_BYTES + 1
     return total
 
 
 def wipe(folder: str) -> None:
-    """Empty a folder, whatever a program made of it."""
-    with os.scandir(folder) as entries:
-        found = list(entries)
-    for entry in found:
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, onerror=_make_writable)
+    """Empty a folder, whatever a program made of it: folders that may not be listed, however deep. It holds no
+    descriptor, and changes the working folder instead; nobody else is left to move things about."""
+    above: list[str] = []
+    refused: set[tuple[str, ...]] = set()
+    os.chdir(folder)
+    while True:
+        below = None
+        for name in os.listdir("."):
+            if (*above, name) in refused:
+                continue
+            try:
+                os.unlink(name)
+            except (IsADirectoryError, PermissionError):
+                below = name
+                break
+            except OSError:
+                refused.add((*above, name))
+        if below is not None:
+            try:
+                os.chmod(below, 0o700)
+                os.chdir(below)
+            except OSError:
+                refused.add((*above, below))
             else:
-                os.unlink(entry.path)
-        except OSError:
-            pass
-
-
-def _make_writable(function: object, path: str, error: object) -> None:
-    try:
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700)
-        os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
-    except OSError:
-        pass
+                above.append(below)
+        elif above:
+            name = above.pop()
+            os.chdir("..")
+            try:
+                os.rmdir(name)
+            except OSError:
+                refused.add((*above, name))
+        else:
+            return
 
 
 def main() -> None:
