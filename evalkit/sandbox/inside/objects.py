@@ -1,5 +1,6 @@
 """The candidate's side of split judging: operations on its names and objects, by request of the tester."""
 
+import copy
 import functools
 import itertools
 import operator
@@ -10,6 +11,7 @@ from typing import Any
 from .codec import containers_of, contents, decode, encode
 from .failure import failure
 
+_AT_ONCE = (list, tuple, dict, set, frozenset, range, str, bytes)
 MAX_HANDLES = 100_000
 MAX_FILE = 2 << 20
 """Bytes of a file that a test can read back."""
@@ -66,11 +68,19 @@ class Objects:
         sent = containers_of([*args, *kwargs.values()]) if action in ("name", "method", "call") else []
         before = contents(sent, self.hold)
         try:
-            reply = ["ok", encode(self._apply(action, target, args, kwargs), self.hold)]
+            value = self._apply(action, target, args, kwargs)
+            made = action in ("copy", "deepcopy") or (action == "name" and self._is_class(target))
+            reply = ["ok", {"!h": self.hold(value)} if made else encode(value, self.hold)]
         except BaseException as error:
             reply = failure(error)
         after = contents(sent, self.hold)
         return [*reply, after if after != before else None]
+
+    def _is_class(self, name: str) -> bool:
+        """Whether calling a name makes an instance: it stays here, also where it is a kind of list or dict, for it has
+        methods that its data has not."""
+        found = self.names[name]
+        return isinstance(found, type) and found.__module__ == "__main__"
 
     def _apply(self, action: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if action == "name":
@@ -89,6 +99,13 @@ class Objects:
             held, name = target
             setattr(self.held[held], name, *args)
             return None
+        if action in ("copy", "deepcopy"):
+            return getattr(copy, action)(self.held[target])
+        if action == "data":
+            return self.held[target]  # as a handle, where it is no kind of built-in data
+        if action == "delitem":
+            del self.held[target][args[0]]
+            return None
         if action == "setitem":
             self.held[target][args[0]] = args[1]
             return None
@@ -96,8 +113,8 @@ class Objects:
             return isinstance(self.held[target], self.names[args[0]])
         if action == "iter":
             iterator = iter(self.held[target])
-            # An iterator can be shared and endless: one item at a time, as it is drawn. A fresh one cannot.
-            return [self.hold(iterator), 1 if iterator is self.held[target] else CHUNK]
+            # An iterator of the program's own may be shared, endless, or raise: one item at a time, as it is drawn.
+            return [self.hold(iterator), CHUNK if type(self.held[target]) in _AT_ONCE else 1]
         if action == "read_file":
             with open(target, "rb") as file:
                 return file.read(MAX_FILE)

@@ -82,11 +82,30 @@ class Handle:
     def __setitem__(self, key: Any, value: Any) -> None:
         self._wire.ask("setitem", self._number, [key, value])
 
+    def __delitem__(self, key: Any) -> None:
+        self._wire.ask("delitem", self._number, [key])
+
+    def __enter__(self) -> Any:
+        return self._wire.ask("method", [self._number, "__enter__"])
+
+    def __exit__(self, *_: Any) -> Any:
+        return self._wire.ask("method", [self._number, "__exit__"], [None, None, None])
+
+    def __copy__(self) -> Any:
+        return self._wire.ask("copy", self._number)
+
+    def __deepcopy__(self, _: Any) -> Any:
+        return self._wire.ask("deepcopy", self._number)
+
     def __contains__(self, item: Any) -> bool:
         return any(item is each or item == each for each in self)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Handle) and self._wire.ask("eq", self._number, [other]) is True
+        if isinstance(other, Handle):
+            return self._wire.ask("eq", self._number, [other]) is True
+        # With plain data it is compared here, by what it holds where it is a kind of list, dict, ...: never over there.
+        held = self._wire.ask("data", self._number)
+        return not isinstance(held, Handle) and bool(held == other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other

@@ -175,6 +175,65 @@ def test_what_plain_python_shows_is_shown(sandbox, program, test):
         assert not judge(sandbox, idle, test_program=test).passed
 
 
+LRU = """
+from collections import OrderedDict
+class LRUCache(OrderedDict):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+    def put(self, key, value):
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > self.size: self.popitem(last=False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "test"),
+    [
+        (
+            LRU,
+            "LRUCache",
+            "c = LRUCache(2)\nfor k in 'abc':\n    c.put(k, 1)\nassert list(c) == ['b', 'c']\nassert c == {'b': 1, 'c': 1}\nassert len(c) == 2",
+        ),
+        (
+            "class Stack(list):\n    def peek(self): return self[-1]",
+            "Stack",
+            "s = Stack([1])\ns.append(2)\nassert s.peek() == 2\nassert s == [1, 2]\ndel s[0]\nassert s != [1, 2]\nassert s == [2]",
+        ),
+        (
+            "class Q:\n    def __init__(self): self.items = [1, 2]\n    def __iter__(self):\n        while self.items: yield self.items.pop(0)\n    def __len__(self): return len(self.items)",
+            "Q",
+            "q = Q()\nfor x in q:\n    break\nassert x == 1\nassert len(q) == 1",
+        ),
+        (
+            "class N:\n    def __init__(self, v): self.v = v\n    def __eq__(self, o): return self.v == o.v\n    __hash__ = None",
+            "N",
+            "import copy\nn = N(1)\nold = copy.deepcopy(n)\nn.v = 2\nassert old.v == 1\nassert n != old",
+        ),
+        (
+            "class C:\n    def __enter__(self):\n        self.on = True\n        return self\n    def __exit__(self, *e): self.on = False",
+            "C",
+            "c = C()\nwith c as d:\n    assert d.on\nassert not c.on",
+        ),
+    ],
+)
+def test_instances_keep_their_methods(sandbox, program, name, test):
+    verdict = judge(sandbox, program, name, test_program=test)
+    assert verdict.passed, verdict
+
+
+def test_an_instance_that_claims_to_equal_data_does_not(sandbox):
+    liar = "class f:\n    def __init__(self, *a): pass\n    def __eq__(self, other): return True\n    __hash__ = None"
+    for test in (
+        "y = f(1)\nassert y == 2",
+        "y = f(1)\nassert 2 == y",
+        "y = f(1)\nassert y in [2]",
+        "y = f(1)\nassert not y != 2",
+    ):
+        assert judge(sandbox, liar, test_program=test).outcome is Outcome.WRONG
+
+
 def test_a_message_that_raises_is_a_wrong_answer(sandbox):
     program = "class Odd:\n    def __str__(self): raise ValueError\n    __repr__ = __str__\ndef f(x): return Odd()"
     verdict = judge(sandbox, program, test_program="for i in (1, 2):\n    assert f(i) == i, f(i)")
