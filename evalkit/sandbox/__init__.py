@@ -13,11 +13,11 @@ timing; a test program that is itself hostile (it can pass its own candidate, no
 slow to compare (they are kept below 64 KiB beyond what is expected). In the landlock tier also: names, sizes and times
 of the host's files (`stat` is not stopped), and up to 1 GiB of disk held by open files that have no name.
 
-Under `split` also: two objects of the program are compared by the program's own `__eq__`, as in plain Python; what a call
-returns is a copy, so a test of identity (`f(x) is not x`) or of a list that an object keeps from its caller sees another
-object than plain Python would; an answer of a kind of tuple (a namedtuple) has its items and not its names; `in` asks an
-object's items and never its own `__contains__`; `pathlib` and `os` see the program's files as far as `open`, `exists`,
-`isfile`, `isdir`, `remove` and reading go.
+Under `split` also: two objects of the program are compared by the program's own `__eq__`, as in plain Python; what a
+call returns is a copy, so a test of identity (`f(x) is not x`), or of a list that an object keeps from its caller, sees
+another object than plain Python would; an answer of a kind of tuple (a namedtuple) has its items and not its names;
+`in` asks an object's items and never its own `__contains__`; `pathlib` and `os` see the program's files as far as
+`open`, `exists`, `isfile`, `isdir`, `remove` and reading go.
 
 Limits of a jail, not of a program: 1 GiB of address space, 16 MiB printed or written to one file, 32 MiB of scratch,
 64 descriptors and threads. Of a program: CPU seconds and wall seconds.
