@@ -17,7 +17,8 @@ from . import wire
 from .codec import NotData, decode, encode
 from .failure import failure
 from .objects import Objects
-from .tester import Run, serve
+from .run import Run
+from .tester import serve
 
 Job = dict[str, Any]
 MOST_PRINTED = 1 << 20

@@ -7,7 +7,6 @@ no arithmetic with it: such an operation would hand the expected value to the ca
 import builtins
 import gc
 import importlib
-import io
 import marshal
 import os
 import random
@@ -17,18 +16,12 @@ from typing import Any
 
 from . import wire
 from .codec import containers_of, decode, encode, refill
+from .files import Files
+from .run import Broken, Run
 
 HOSTILE = (EOFError, OSError, ValueError, RecursionError, MemoryError)
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 """What reading an answer of unknown form can raise."""
-
-
-class Broken(BaseException):
-    """The candidate's side is gone or talks nonsense, or raised what no test may catch (`name`: SystemExit, say)."""
-
-    def __init__(self, text: str, name: str = "Broken") -> None:
-        super().__init__(text)
-        self.name = name
 
 
 class Handle:
@@ -296,84 +289,6 @@ class Proxy:
 
     def __instancecheck__(self, value: object) -> bool:
         return isinstance(value, Handle) and self._candidate.ask("isinstance", value._number, [self.__name__]) is True
-
-
-class Files:
-    """What a test does to files: those of the candidate's own folder, as data. The tester has none."""
-
-    def __init__(self, candidate: Candidate) -> None:
-        self.candidate = candidate
-
-    def open(self, file: Any, mode: str = "r", *_: Any, encoding: str | None = None, **others: Any) -> Any:
-        """As the built-in, for `r`, `w`, `a`, text or bytes. What is written is there when the file is closed."""
-        name, text = os.fspath(file), "b" not in mode
-        if "r" in mode and "+" not in mode:
-            raw: io.BytesIO = io.BytesIO(self.candidate.ask("read_file", name))
-            return io.TextIOWrapper(raw, encoding or "utf-8", newline=others.get("newline")) if text else raw
-        if "w" not in mode and "a" not in mode:
-            raise ValueError(f"a test cannot open a file of the program with mode {mode!r}")
-        raw = _Written(self.candidate, name, append="a" in mode)
-        return io.TextIOWrapper(raw, encoding or "utf-8", newline=others.get("newline")) if text else raw
-
-    def exists(self, path: Any) -> bool:
-        return self.isfile(path) or self.isdir(path)
-
-    def isfile(self, path: Any) -> bool:
-        return bool(self.candidate.ask("has_file", os.fspath(path), ["isfile"]))
-
-    def isdir(self, path: Any) -> bool:
-        return bool(self.candidate.ask("has_file", os.fspath(path), ["isdir"]))
-
-    def remove(self, path: Any) -> None:
-        self.candidate.ask("remove_file", os.fspath(path))
-
-    def take_over(self) -> None:
-        """What a test reaches through modules, too. Only for a process that ends with the run."""
-        io.open = self.open
-        for name in ("exists", "isfile", "isdir"):
-            setattr(os.path, name, getattr(self, name))
-        for name in ("remove", "unlink"):
-            setattr(os, name, self.remove)
-
-
-class _Written(io.BytesIO):
-    """A file that a test writes for the candidate."""
-
-    def __init__(self, candidate: Candidate, name: str, *, append: bool) -> None:
-        super().__init__()
-        self._candidate, self._name, self._append = candidate, name, append
-
-    def close(self) -> None:
-        if not self.closed and self._candidate.fd >= 0:
-            self._candidate.ask("write_file", self._name, [self.getvalue(), self._append])
-        super().close()
-
-
-class Run:
-    """How far a test has come."""
-
-    def __init__(self, job: dict[str, Any]) -> None:
-        self.lines, self.required = job["lines"], set(job["required"])
-        self.held: set[int] = set()
-        self.at = -1
-
-    def enter(self, number: int) -> None:
-        self.at = number
-
-    def told(self, what: str, error: BaseException | None = None) -> list[Any]:
-        """The verdict's frame: what came of it, assertions held and in all, the one that failed, the exception."""
-        at = self.at
-        failed = self.lines[at] if 0 <= at < len(self.lines) and at not in self.held else None
-        try:
-            text = "" if error is None else str(error)[:300].encode("utf-8", "replace").decode()
-        except Exception:  # it asks an object of the candidate for its text
-            text = ""
-        name = None if error is None else error.name if isinstance(error, Broken) else type(error).__name__
-        return [what, len(self.held), len(self.lines), failed, name, text]
-
-    def whole(self) -> bool:
-        """Whether a run that raised nothing has shown enough."""
-        return bool(self.held) and self.required <= self.held
 
 
 def serve(job: dict[str, Any], fds: list[int]) -> None:
