@@ -21,6 +21,7 @@ from typing import Any
 import tenacity
 
 from evalkit.endpoint.answer import Answer, Request
+from evalkit.endpoint.batch_rows import portions, read_rows
 from evalkit.endpoint.config import Endpoint
 from evalkit.endpoint.intake import Intake, Item, OnResult, Status, check_prices
 from evalkit.endpoint.journal import Journal, serialised
@@ -29,9 +30,6 @@ from evalkit.endpoint.reading import NoAnswer, cost, read_reply
 from evalkit.errors import ConfigError, EndpointError, NotServed, OverBudget
 from evalkit.records import digest
 
-MOST_REQUESTS = 50_000
-MOST_BYTES = 100_000_000
-"""Of one batch. The API's own limits are 50,000 requests and 200 MB."""
 ROUNDS = 4
 """Batches that a request may stand in before it counts as failed."""
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -55,7 +53,6 @@ def batch_each(
     endpoints = [endpoints] if isinstance(endpoints, Endpoint) else list(endpoints)
     check_prices(endpoints, max_usd)
     status = status or Status()
-    transport = transport if isinstance(transport, Mapping) else {e.base_url: transport for e in endpoints}
     run = _Run(endpoints, journal, transport, max_usd, Intake(endpoints, journal, status, on_result))
     with _alone(journal):
         asyncio.run(run.all(list(requests)))
@@ -78,7 +75,7 @@ class _Run:
         self,
         endpoints: Sequence[Endpoint],
         journal: Journal,
-        transport: Mapping[str, Any],
+        transport: Any,
         max_usd: float | None,
         intake: Intake,
     ) -> None:
@@ -88,12 +85,7 @@ class _Run:
         """Why a request could not be answered last, by its key."""
 
     async def all(self, requests: Sequence[Request]) -> None:
-        bounded, known = self.max_usd is not None, len(self.journal) > 0
-        self.lines = [
-            Line(endpoint, self.transport.get(endpoint.base_url), bounded=bounded, known=known)
-            for endpoint in self.endpoints
-        ]
-        self.status.lines = self.lines
+        self.lines = self.intake.open_lines(self.transport, self.max_usd)
         try:
             await self._collect(await self._found_again())
             items = self.intake.look_up(requests)
@@ -115,7 +107,7 @@ class _Run:
             by_line[item.order[0]].append(item)
         batches = []
         for index, mine in by_line.items():
-            for part in _parts(mine, index):
+            for part in portions(mine, index):
                 if batch := self._note(part, index):
                     await self._submit(batch, {item.keys[index]: item for item in part})
                     batches.append(batch)
@@ -149,7 +141,7 @@ class _Run:
         with self.journal.write() as transaction:
             for item in items:
                 key, content = item.keys[index], item.contents[index]
-                _, worst = line.worst(item.request)
+                worst = line.worst(item.request)
                 worst = None if worst is None else worst * line.endpoint.batch_discount
                 attempt = transaction.reserve(key, worst, self.max_usd, batch.id, content)
                 if attempt is None:
@@ -260,7 +252,7 @@ class _Run:
                 if content is None:
                     self._lose(batch)
                     return
-                rows |= {row["custom_id"]: row for row in _lines(content.content)}
+                rows |= {row["custom_id"]: row for row in read_rows(content.content)}
         self._settle(batch, rows, time.monotonic() - start)
         if now.status == "failed" and not rows:
             said = "; ".join(error.message or "" for error in (now.errors.data or [])) if now.errors else ""
@@ -392,31 +384,3 @@ def _alone(journal: Journal) -> Iterator[None]:
             said = "another process submits batches with this journal"
             raise ConfigError(said, where=str(journal.path), fix="wait for it") from error
         yield
-
-
-def _parts(items: Sequence[Item], index: int) -> Iterable[Sequence[Item]]:
-    """Items in portions that a batch may hold."""
-    part: list[Item] = []
-    size = 0
-    for item in items:
-        length = len(item.contents[index]) + 200
-        if part and (len(part) >= MOST_REQUESTS or size + length > MOST_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += length
-    if part:
-        yield part
-
-
-def _lines(data: bytes) -> list[Any]:
-    """Rows of a result file that can be read; one that cannot counts as not answered."""
-    rows = []
-    for line in data.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and "custom_id" in row:
-            rows.append(row)
-    return rows

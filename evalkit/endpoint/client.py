@@ -10,7 +10,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -99,22 +99,14 @@ class _Run:
         status: Status,
         on_result: OnResult,
     ) -> None:
-        self.endpoints, self.journal = endpoints, journal
-        self.transport: Mapping[str, Any] = (
-            transport if isinstance(transport, Mapping) else {e.base_url: transport for e in endpoints}
-        )
+        self.endpoints, self.journal, self.transport = endpoints, journal, transport
         self.max_usd, self.status = max_usd, status
         self.stats = status.stats
         self.intake = Intake(endpoints, journal, status, on_result)
 
     async def all(self, first: list[Item], source: Iterator[Request]) -> None:
         self.writer = Writer(self.journal, self.max_usd)
-        bounded, known = self.max_usd is not None, len(self.journal) > 0
-        self.lines = [
-            Line(endpoint, self.transport.get(endpoint.base_url), bounded=bounded, known=known)
-            for endpoint in self.endpoints
-        ]
-        self.status.lines = self.lines
+        self.lines = self.intake.open_lines(self.transport, self.max_usd)
         self.queues: list[asyncio.Queue[Item]] = [asyncio.Queue() for _ in self.lines]
         self.room = asyncio.Semaphore(WAITING)
         self.open = 1  # the dealer itself
@@ -247,7 +239,7 @@ class _Run:
 
     async def _attempt(self, line: Line, item: Item, index: int) -> Answer:
         """One request sent, and what it cost."""
-        _, worst = line.worst(item.request)
+        worst = line.worst(item.request)
         slot = await line.pace.enter(line.likely_tokens(item.request))
         answer, billed = None, None
         try:

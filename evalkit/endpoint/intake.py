@@ -1,8 +1,9 @@
 """What comes in: requests looked up in the journal, dealt to endpoints, and each content asked for once."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from evalkit.endpoint.answer import Answer, Request, key_of
 from evalkit.endpoint.config import Endpoint
@@ -69,6 +70,17 @@ class Intake:
         contents = [request.content(endpoint.model, endpoint.params) for endpoint in self.endpoints]
         keys = [key_of(content) for content in contents]
         return Item(request, contents, keys, deal(request, self.endpoints))
+
+    def open_lines(self, transport: Any, max_usd: float | None) -> list[Line]:
+        """A connection to each endpoint; inside the event loop. `transport` replaces the network, for all endpoints or
+        by their addresses."""
+        by_address = transport if isinstance(transport, Mapping) else {e.base_url: transport for e in self.endpoints}
+        bounded, known = max_usd is not None, len(self.journal) > 0
+        self.status.lines = [
+            Line(endpoint, by_address.get(endpoint.base_url), bounded=bounded, known=known)
+            for endpoint in self.endpoints
+        ]
+        return self.status.lines
 
     def finish(self, item: Item, result: Answer | EndpointError) -> None:
         """Hand on a result, to all who asked the same."""

@@ -129,15 +129,14 @@ class Line:
             return {"model": self.endpoint.model, "messages": request.messages, **params}, adapted
         return {"model": self.endpoint.model, "prompt": self.prompt(request), **params}, adapted
 
-    def worst(self, request: Request) -> tuple[int, float | None]:
-        """Most tokens that a request can take, and dollars (None: unknown): every character of the prompt a token
-        (no byte-level tokenizer makes more of a byte), every token that may be answered."""
+    def worst(self, request: Request) -> float | None:
+        """Dollars that a request can cost (None: unknown): every byte of the prompt a token (no byte-level tokenizer
+        makes more of it), every token that may be answered."""
         prompt = sum(len(m["content"].encode(*_BYTES)) + 16 for m in request.messages)
         prompt += len((request.prompt or "").encode(*_BYTES))
         params = self.params(request)
         prompt += len(json.dumps(params))  # schemas and tools are read by the model, too
-        most = self.most(params)
-        return prompt + most, None if self.price is None else self.price.of(prompt, most)
+        return None if self.price is None else self.price.of(prompt, self.most(params))
 
     def likely_tokens(self, request: Request) -> int:
         """Tokens that a window is asked for before the endpoint says what it took: as providers estimate them."""
