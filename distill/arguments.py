@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from distill.recipe import TrainRecipe
+from distill.recipe import ON_POLICY_BETA, TrainRecipe
 from evalkit.errors import ConfigError
 
 OURS = {
@@ -17,9 +17,11 @@ OURS = {
     "eval_steps": "set eval.every",
     "resume_from_checkpoint": "a run resumes by itself",
     "load_best_model_at_end": "the best weights are kept in <output>/best",
-    "packing": "batches hold rows of similar length instead",
-    "padding_free": "batches hold rows of similar length instead",
+    "packing": "set data.packing",
+    "padding_free": "set data.packing",
     "max_length": "set data.max_length",
+    "beta": "set loss.divergence and loss.beta",
+    "temperature": "set loss.temperature",
 }
 """Arguments that a recipe cannot set, and why."""
 
@@ -65,16 +67,26 @@ def step_count(chosen: dict[str, Any], rows: int, processes: int) -> tuple[int, 
     return max(1, math.ceil(float(chosen["num_train_epochs"]) * rows / per_step)), per_step
 
 
-def arguments(recipe: TrainRecipe, output: Path, rows: int) -> Any:
-    """TrainingArguments (kd) or SFTConfig (sft) for this machine. fp32 and no autocast unless the recipe says bf16."""
-    import torch
-    from transformers import TrainingArguments
-
-    known: type = TrainingArguments
+def kind_of(recipe: TrainRecipe) -> type:
+    """The class of arguments that the method takes."""
     if recipe.method == "sft":
         from trl import SFTConfig
 
-        known = SFTConfig
+        return SFTConfig
+    if recipe.method == "on_policy":
+        from trl import DistillationConfig
+
+        return DistillationConfig
+    from transformers import TrainingArguments
+
+    return TrainingArguments
+
+
+def arguments(recipe: TrainRecipe, output: Path, rows: int) -> Any:
+    """The method's arguments for this machine. fp32 and no autocast unless the recipe says bf16."""
+    import torch
+
+    known = kind_of(recipe)
     chosen = settings(recipe, known)
     on_cpu = not torch.cuda.is_available() or bool(chosen.get("use_cpu"))
     fixed: dict[str, Any] = {
@@ -90,6 +102,12 @@ def arguments(recipe: TrainRecipe, output: Path, rows: int) -> Any:
     if recipe.method == "sft":
         fixed |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": recipe.data.max_length}
         chosen.setdefault("activation_checkpointing", False)
+    if recipe.method == "on_policy":
+        beta = ON_POLICY_BETA[recipe.loss.divergence]
+        fixed |= {"beta": recipe.loss.beta if beta is None else beta, "temperature": recipe.loss.temperature}
+        del fixed["train_sampling_strategy"]
+        chosen.setdefault("activation_checkpointing", False)
+        chosen.setdefault("max_completion_length", recipe.eval.max_new_tokens)
     processes = _processes()
     chosen["max_steps"], _ = step_count(chosen, rows, processes)
     chosen["num_train_epochs"] = 1

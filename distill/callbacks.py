@@ -9,7 +9,8 @@ from transformers import TrainerCallback
 
 from distill.checkpoint import save_folder
 from distill.guard import Guard
-from distill.scoring import VALIDATION, Score, Scorer
+from distill.recipe import GuardPart, Metric
+from distill.scoring import HELD_OUT, VALIDATION, Score, Scorer
 from evalkit.console import Tick, console
 from evalkit.errors import TrainingError
 from evalkit.runs import append_jsonl, read_jsonl, write_jsonl
@@ -18,8 +19,8 @@ from evalkit.runs import append_jsonl, read_jsonl, write_jsonl
 class History:
     """`evaluations.jsonl` of a run. On resume, what lies behind the resumed step is cut off and measured again."""
 
-    def __init__(self, path: Path, resumed_step: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, resumed_step: int, metric: Metric = "pass_at_1") -> None:
+        self.path, self.metric = path, metric
         self.scores = (
             [s for s in read_jsonl(path, Score, torn_tail=True) if s.step <= resumed_step] if path.exists() else []
         )
@@ -31,17 +32,20 @@ class History:
         self.scores += scores
 
     @property
-    def validation(self) -> list[Score]:
-        return [s for s in self.scores if s.suite == VALIDATION and s.pass_at_1 is not None]
+    def judged(self) -> list[Score]:
+        """The scores that choose: of the validation split, or of what a corpus holds out, where they were measured."""
+        suite = HELD_OUT if self.metric == "loss" else VALIDATION
+        return [s for s in self.scores if s.suite == suite and getattr(s, self.metric) is not None]
 
     @property
     def best(self) -> Score | None:
-        """Highest validation pass@1; of equals the latest."""
-        return max(self.validation, key=lambda s: (s.pass_at_1 or 0.0, s.step), default=None)
+        """Highest value of the metric (lowest of the loss); of equals the latest."""
+        sign = -1 if self.metric == "loss" else 1
+        return max(self.judged, key=lambda s: (sign * getattr(s, self.metric), s.step), default=None)
 
 
 class Evaluate(TrainerCallback):
-    """Scores at intervals and at the end; keeps the best weights by validation pass@1; early stop and guard."""
+    """Scores at intervals and at the end; keeps the best weights by the metric; early stop and guard."""
 
     def __init__(
         self,
@@ -49,7 +53,7 @@ class Evaluate(TrainerCallback):
         history: History,
         guard: Guard,
         *,
-        every: int | None,
+        every: int,
         patience: int | None,
         keep: Callable[[Any, Path], None],
         best: Path,
@@ -59,10 +63,14 @@ class Evaluate(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         step = state.global_step
-        due = (self.every is not None and step % self.every == 0) or step >= state.max_steps
-        if not due or not state.is_world_process_zero or any(s.step == step for s in self.history.scores):
+        due = (self.every > 0 and step % self.every == 0) or step >= state.max_steps
+        if due and state.is_world_process_zero:
+            self.now(step, kwargs["model"], control)
+
+    def now(self, step: int, model: Any, control: Any) -> None:
+        """Score these weights, unless that has been done."""
+        if any(s.step == step for s in self.history.scores):
             return
-        model = kwargs["model"]
         scores = self.score(model, step)
         self.history.add(scores)
         for score in scores:
@@ -75,9 +83,40 @@ class Evaluate(TrainerCallback):
         if best is not None and best.step == step:
             save_folder(lambda folder: self.keep(model, folder), self.best)
         if self.patience and best is not None:
-            since = sum(s.step > best.step for s in self.history.validation)
+            since = sum(s.step > best.step for s in self.history.judged)
             if since >= self.patience:
                 control.should_training_stop = True
+
+
+class Alarm(TrainerCallback):
+    """A cross-entropy near zero is rarely good news. The first one is said aloud, and the student must show at once
+    what it can do."""
+
+    def __init__(self, part: GuardPart, evaluate: Evaluate) -> None:
+        self.floor, self.evaluate, self.due = part.loss_floor if part.enabled else 0.0, evaluate, False
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        entropy = cross_entropy(logs)
+        low = entropy is not None and entropy < self.floor
+        before = (cross_entropy(entry) for entry in state.log_history[:-1] if "loss" in entry)
+        if low and not any(value is not None and value < self.floor for value in before):
+            console.print(
+                f"warning: the cross-entropy is {entropy:.4f} nats a token at step {state.global_step}; on text that "
+                "is worth learning it does not get there. Can the labels be read off the input, or is it one row over "
+                "and over?",
+                markup=False,
+                soft_wrap=True,
+            )
+            if state.is_world_process_zero:
+                self.evaluate.now(state.global_step, kwargs["model"], control)
+
+
+def cross_entropy(logs: dict[str, float]) -> float | None:
+    """Of a log entry: `ce` where the loss is more than that (distillation); None where it was not computed."""
+    value = logs.get("ce", logs.get("loss") if "divergence" not in logs else None)
+    return value if value is not None and math.isfinite(value) else None
 
 
 class Show(TrainerCallback):
@@ -102,7 +141,12 @@ def _line(score: Score) -> str:
     def rate(value: float | None) -> str:
         return "not measured" if value is None else f"{value:.1%}"
 
+    if score.note:
+        return f"step {score.step}  {score.suite}: not measured: {score.note}"
+    if score.loss is not None:
+        return f"step {score.step}  {score.suite}: loss {score.loss:.4f} nats a token, {score.seconds:.1f} s"
+    more = "".join(f", pass@{k} {rate(value)}" for k, value in score.pass_at_k.items())
     return (
-        f"step {score.step}  {score.suite}: pass@1 {rate(score.pass_at_1)} ({score.passed}/{score.attempted}), "
+        f"step {score.step}  {score.suite}: pass@1 {rate(score.pass_at_1)} ({score.passed}/{score.attempted}){more}, "
         f"syntax {rate(score.syntax_valid)}, collapsed {rate(score.collapsed)}, {score.seconds:.1f} s"
     )

@@ -1,13 +1,10 @@
-"""From a dataset folder to batches: rows, token ids with labels, and the order they come in.
+"""From a dataset folder to rows of token ids with labels.
 
 Prompt and completion are tokenized apart, as they are at generation; completion tokens and the end-of-text carry a
-label, prompt tokens only where the recipe gives them a weight. The order is computed before training, from the seed
-and the lengths alone, so that a resumed run sees what an uninterrupted one would have seen, and batches hold rows of
-similar length (padding costs as much as text).
+label, prompt tokens only where the recipe gives them a weight.
 """
 
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +39,17 @@ class Tokens:
     labels: list[int]
     weights: list[float]
 
+    @property
+    def learned(self) -> int:
+        """How many positions have a next token that is learned."""
+        return sum(label != IGNORE for label in self.labels[1:])
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that stand for the ids and for which of them are learned: what kept targets belong to."""
+        marks = [label != IGNORE for label in self.labels]
+        return hashlib.blake2b(repr((self.input_ids, marks)).encode(), digest_size=16).digest()
+
 
 def read_rows(folder: str | Path, split: str) -> list[Row]:
     """Rows of `split`.jsonl. Raises DataError for a missing file, another schema version, a malformed line."""
@@ -69,7 +77,9 @@ def choose(rows: Sequence[Row], part: DataPart) -> list[Row]:
     wanted = [row for row in solved if _named(row, part)][: part.limit]
     if not wanted:
         found = sorted({row.problem.category or "none" for row in rows})
-        raise DataError("no row is left to train on", where=part.folder, fix=f"categories in it: {', '.join(found)}")
+        raise DataError(
+            "no row is left to train on", where=str(part.folder), fix=f"categories in it: {', '.join(found)}"
+        )
     others = [row for row in solved if not _named(row, part)] if part.rehearsal else []
     count = min(len(others), round(len(wanted) * part.rehearsal / (1 - part.rehearsal)))
     return wanted + [others[i * len(others) // count] for i in range(count)]
@@ -119,50 +129,16 @@ def encode_rows(
     return Encoded(encoded, len(lengths) - len(encoded), misfits)
 
 
-def order(lengths: Sequence[int], *, batch: int, batches: int, seed: int, window: int = 50) -> list[int]:
-    """Indices of `batches` x `batch` rows, epoch after epoch, every row once per epoch.
-
-    Within an epoch rows are shuffled, cut into windows of `window` batches, sorted by length inside each, cut into
-    batches, and the batches shuffled. The last, short batch of an epoch is filled from the next one.
-    """
-    rng = random.Random(seed)
-    indices: list[int] = []
-    carry: list[int] = []
-    while len(indices) < batch * batches:
-        epoch = list(range(len(lengths)))
-        rng.shuffle(epoch)
-        pool, carry = carry + epoch, []
-        whole = len(pool) - len(pool) % batch
-        pool, carry = pool[:whole], pool[whole:]
-        groups = []
-        for start in range(0, len(pool), batch * window):
-            near = sorted(pool[start : start + batch * window], key=lambda i: lengths[i])
-            groups += [near[i : i + batch] for i in range(0, len(near), batch)]
-        rng.shuffle(groups)
-        indices += [i for group in groups for i in group]
-    return indices[: batch * batches]
-
-
-class Padded:
-    """Collator: pads on the right to the longest row of the batch.
-
-    No attention mask is made: with causal attention a real position never sees the padding to its right, and padded
-    positions carry no label, so the mask would cost time and change nothing. Weights are 1 where a row gives none.
-    """
-
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        import torch
-
-        width = max(len(row["input_ids"]) for row in rows)
-        ids = torch.full((len(rows), width), self.pad_id)
-        labels = torch.full((len(rows), width), IGNORE)
-        weights = torch.ones((len(rows), width))
-        for i, row in enumerate(rows):
-            ids[i, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
-            labels[i, : len(row["labels"])] = torch.tensor(row["labels"])
-            if "weights" in row:
-                weights[i, : len(row["weights"])] = torch.tensor(row["weights"])
-        return {"input_ids": ids, "labels": labels, "weights": weights}
+def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
+    """Documents as rows of at most `max_length` ids, each token learned but the first of a row; end-of-text after each
+    document. A longer document is cut into pieces."""
+    rows = []
+    for ids in tokenizer(list(texts))["input_ids"]:
+        whole = [*ids, tokenizer.eos_token_id]
+        for start in range(0, len(whole), max_length):
+            piece = whole[start : start + max_length]
+            if len(piece) > 1:
+                rows.append(Tokens(piece, piece, [1.0] * len(piece)))
+    if not rows:
+        raise DataError("no document has a token to learn", where="data.corpus")
+    return Encoded(rows, 0, 0)

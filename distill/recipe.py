@@ -4,10 +4,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from distill.sources import refuse_impossible
 from evalkit.recipes import Recipe
 
-Method = Literal["sft", "kd"]
+Method = Literal["pretrain", "sft", "kd", "on_policy"]
 DivergenceName = Literal["forward_kl", "reverse_kl", "jsd", "skew_kl", "mse"]
+Metric = Literal["pass_at_1", "syntax_valid", "loss"]
 
 
 class StudentPart(Recipe):
@@ -51,9 +53,19 @@ class TokenizerPart(Recipe):
 
 
 class DataPart(Recipe):
-    """The dataset folder and which of its rows are learned."""
+    """What is learned: rows of a dataset folder, or the texts of a corpus (which may have a folder beside it, whose
+    validation split is then what the checkpoints are judged by)."""
 
-    folder: str
+    folder: str | None = None
+    corpus: list[str] = Field(default_factory=list)
+    """Source files, folders of them, or .jsonl files with a `text` or `content` each. Every token is learned."""
+    suffixes: list[str] = Field([".py"])
+    """Which files of the corpus's folders are read."""
+    held_out: float = Field(0.01, ge=0, lt=1)
+    """Share of the corpus's documents (chosen by their content) that is not learned, and on which the loss is
+    measured."""
+    packing: bool | None = None
+    """Several rows in one, up to `max_length`, none of which sees another. null: for a corpus, and for nothing else."""
     categories: list[str] | None = None
     """Only these categories (all where null)."""
     exclude_categories: list[str] = Field(default_factory=list)
@@ -63,13 +75,36 @@ class DataPart(Recipe):
     limit: int | None = Field(None, ge=1)
     """Only the first rows of the chosen categories."""
     max_length: int = Field(256, ge=8)
-    """Longest prompt + completion + end-of-text in tokens; longer rows are left out and counted, never cut."""
+    """Longest prompt + completion + end-of-text in tokens; longer rows are left out and counted, never cut. Longer
+    documents of a corpus are cut into pieces."""
     prompt_weight: float = Field(0.0, ge=0, le=1)
     """Weight of a prompt token in the loss, beside 1 for one of the completion; 0: prompts are only read.
 
     Above 0 a new student learns to copy names and numbers much sooner (docs/decisions.md). A model that is only
     adapted has learned that long ago.
     """
+
+    @property
+    def packed(self) -> bool:
+        return bool(self.corpus) if self.packing is None else self.packing
+
+    @model_validator(mode="after")
+    def _something(self) -> "DataPart":
+        if self.folder is None and not self.corpus:
+            raise ValueError("give a folder (a dataset) or a corpus")
+        return self
+
+
+class ServedPart(Recipe):
+    """A teacher behind a server that scores given text (vLLM's `prompt_logprobs`; `evalkit serve`)."""
+
+    base_url: str
+    model: str
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; it need not be set for a server that asks for none."""
+    k: int = Field(20, ge=1)
+    """How many of the likeliest ids the server is asked for, per token."""
+    concurrency: int = Field(8, ge=1)
 
 
 class LoraPart(Recipe):
@@ -79,6 +114,8 @@ class LoraPart(Recipe):
     alpha: float = 16
     dropout: float = Field(0.0, ge=0, lt=1)
     target: str | list[str] = "all-linear"
+    quantize: Literal["4bit"] | None = None
+    """QLoRA: the frozen weights in 4 bits (NF4, double quantisation), by bitsandbytes where it is installed."""
 
 
 class OptimizerPart(Recipe):
@@ -105,15 +142,28 @@ class LossPart(Recipe):
 class EvalPart(Recipe):
     """Evaluation inside training, on the live weights, greedy, in the sandbox."""
 
-    every: int | None = Field(None, ge=1)
-    """Steps between evaluations; null: only at the end."""
+    every: int | None = Field(None, ge=0)
+    """Steps between evaluations; null: a tenth of the run; 0: only at the end."""
     suites: list[str] = Field(default_factory=list)
     """Suites that are only reported (mini-humaneval, ...). The checkpoint is chosen on the validation split."""
     samples: int = Field(100, ge=0)
     """Problems of the validation split (the first ones); 0 turns validation off and the last weights are kept."""
+    n: int = Field(1, ge=1)
+    """Completions of each problem, for pass@k; above 1 they are sampled at `temperature`."""
+    temperature: float = Field(0.0, ge=0)
     max_new_tokens: int = Field(128, ge=1)
+    metric: Metric = "pass_at_1"
+    """What the best checkpoint is chosen by, on the validation split (`loss`: on what a corpus holds out)."""
     patience: int | None = Field(None, ge=1)
-    """Stop after so many evaluations without a better validation pass@1; null: never."""
+    """Stop after so many evaluations without a better value of the metric; null: never."""
+    time_limit: float | None = Field(None, gt=0)
+    """Seconds after which a suite's evaluation is given up: it is then reported as not measured, never as a score."""
+
+    @model_validator(mode="after")
+    def _sampled(self) -> "EvalPart":
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError("n above 1 needs a temperature: greedy completions are all the same")
+        return self
 
 
 class GuardPart(Recipe):
@@ -125,6 +175,9 @@ class GuardPart(Recipe):
     patience: int = Field(2, ge=1)
     warmup: int = Field(0, ge=0)
     """Steps at the start at which nothing is judged: an untrained model always looks collapsed."""
+    loss_floor: float = Field(0.02, ge=0)
+    """A cross-entropy below this many nats a token raises an alarm and an evaluation on the spot: it mostly means that
+    the labels can be read off the input, not that all is learned. 0: never."""
 
 
 class TrainRecipe(Recipe):
@@ -134,23 +187,59 @@ class TrainRecipe(Recipe):
     student: StudentPart
     tokenizer: TokenizerPart = TokenizerPart()
     teacher: str | None = None
-    """Folder or Hub name of the teacher, for method kd."""
+    """Folder or Hub name of the teacher, for the methods kd and on_policy."""
+    cache: str | None = None
+    """A folder that `distill cache` wrote, instead of a teacher."""
+    served: ServedPart | None = None
+    """A server that scores text, instead of a teacher: asked once, before the first step."""
     lora: LoraPart | None = None
     loss: LossPart = LossPart()
     optimizer: OptimizerPart = OptimizerPart()
     eval: EvalPart = EvalPart()
     guard: GuardPart = GuardPart()
+    preflight: bool = True
+    """Look the run over before its first step, and refuse what would be wasted."""
     training: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of transformers.TrainingArguments (method sft: trl.SFTConfig) by their own names."""
+    """Arguments of transformers.TrainingArguments (sft: trl.SFTConfig; on_policy: trl.DistillationConfig) by their own
+    names."""
+
+    @model_validator(mode="after")
+    def _teachers(self) -> "TrainRecipe":
+        given = [name for name in ("teacher", "cache", "served") if getattr(self, name) is not None]
+        if self.method == "kd" and len(given) != 1:
+            raise ValueError("method kd needs exactly one of: teacher (its folder), cache, served")
+        if self.method == "on_policy" and given != ["teacher"]:
+            raise ValueError("method on_policy needs a teacher (its folder): it scores what the student has just said")
+        if self.method in ("sft", "pretrain") and given:
+            raise ValueError(f"{given[0]} is only used by the methods kd and on_policy")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainRecipe":
-        if self.method == "kd" and self.teacher is None:
-            raise ValueError("method kd needs a teacher: give its folder")
-        if self.method != "kd" and self.teacher is not None:
-            raise ValueError("a teacher is only used by method kd")
         if self.lora is not None and self.student.path is None:
             raise ValueError("lora needs student.path: adapters on random weights learn nothing of use")
-        if self.method == "sft" and self.student.path is None and self.tokenizer == TokenizerPart():
+        if self.teacher is None and self.student.path is None and self.tokenizer == TokenizerPart():
             raise ValueError("a new student needs tokenizer.path or tokenizer.vocab_size")
+        if self.method == "pretrain" and not self.data.corpus:
+            raise ValueError("method pretrain needs data.corpus")
+        if self.method in ("sft", "on_policy") and (self.data.corpus or self.data.folder is None):
+            raise ValueError(f"method {self.method} needs data.folder, and no corpus")
+        if self.method == "on_policy" and self.data.packing:
+            raise ValueError("method on_policy has nothing to pack: the student writes the rows itself")
+        if self.eval.metric == "loss" and not self.data.corpus:
+            raise ValueError("eval.metric loss is measured on what a corpus holds out: give data.corpus")
         return self
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainRecipe":
+        if self.method == "kd" and self.loss.alpha < 1 and self.served is not None:
+            refuse_impossible("served", self.loss.divergence, self.loss.temperature)
+        if self.method == "on_policy" and (self.loss.divergence not in ON_POLICY_BETA or self.loss.alpha > 0):
+            raise ValueError(
+                "method on_policy has forward_kl, reverse_kl and jsd, and alpha 0 (no text is given to learn from)"
+            )
+        return self
+
+
+ON_POLICY_BETA: dict[str, float | None] = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": None}
+"""What TRL calls each divergence: its beta; None: that of the recipe."""

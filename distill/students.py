@@ -105,6 +105,36 @@ def load_model(path: str) -> Any:
         raise ModelError(f"cannot load the model: {_first_line(error)}", where=path) from error
 
 
+def load_quantized(path: str) -> Any:
+    """The frozen base of a QLoRA run: NF4 with double quantisation. Raises ConfigError without bitsandbytes."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401  # only whether it is there
+    except ImportError as error:
+        raise ConfigError(
+            "lora.quantize needs bitsandbytes, which is not installed",
+            where="lora.quantize",
+            fix="pip install 'potstill[qlora]', or leave lora.quantize out",
+        ) from error
+    from peft import prepare_model_for_kbit_training
+
+    _check_folder(path, "config.json")
+    precision = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=precision,
+    )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, quantization_config=quantization, dtype=precision)
+    except Exception as error:  # see load_model
+        raise ModelError(f"cannot load the model in 4 bits: {_first_line(error)}", where=path) from error
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+
 def load_tokenizer(path: str) -> Any:
     """The tokenizer of a folder or Hub name. Raises ModelError where there is none."""
     from transformers import AutoTokenizer

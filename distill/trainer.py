@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Trainer
 
 from distill.data import IGNORE
-from distill.losses import Head, LossSpec, LossSums, tiled_loss
+from distill.losses import Head, LossSpec, LossSums, Sparse, Teacher, tiled_loss
 from distill.optimizer import muon
 
 
@@ -26,17 +26,18 @@ def head_of(model: Any) -> Head:
     return Head(weight, getattr(module, "bias", None), softcap)
 
 
-def hidden_states(model: Any, input_ids: Tensor) -> Tensor:
+def hidden_states(model: Any, inputs: dict[str, Any]) -> Tensor:
     """Final hidden states [B, T, H], after the last norm: what the head reads. Through the wrapper where there is one.
 
     A model wrapped for several processes must be called as a whole, or its gradients are not exchanged; then the head
     is asked for one position only.
     """
+    given = {name: inputs[name] for name in ("input_ids", "position_ids") if name in inputs}
     if isinstance(model, torch.nn.parallel.DistributedDataParallel):
-        output = model(input_ids=input_ids, output_hidden_states=True, use_cache=False, logits_to_keep=1)
+        output = model(**given, output_hidden_states=True, use_cache=False, logits_to_keep=1)
         return output.hidden_states[-1]
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return base.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+    return base.get_decoder()(**given, use_cache=False).last_hidden_state
 
 
 def labelled(hidden: Tensor, where: Tensor) -> Tensor:
@@ -50,6 +51,13 @@ def targets(labels: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Ten
     where = torch.nonzero(shifted != IGNORE).squeeze(1)
     given = weights if weights is not None else torch.ones(labels.shape, device=labels.device)
     return where, shifted[where], given.reshape(-1)[where + 1]
+
+
+def kept_targets(inputs: dict[str, Any]) -> Teacher | None:
+    """What the batch brings of a teacher, a position per label, in their order; None where it brings none."""
+    if "target_ids" not in inputs:
+        return None
+    return Sparse(*(inputs.get(f"target_{name}") for name in Sparse._fields))  # type: ignore[arg-type]  # ids and probs are there
 
 
 def total_weight(batches: list[Any]) -> Tensor:
@@ -99,11 +107,12 @@ class Ours:
 class DistillTrainer(Ours, Trainer):
     """Trainer whose loss is alpha * CE + (1 - alpha) * T^2 * D(teacher || student) on completion tokens."""
 
-    def __init__(self, *args: Any, teacher: Any, spec: LossSpec, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, spec: LossSpec, teacher: Any = None, **kwargs: Any) -> None:
+        """`teacher`: a model; None where batches bring targets, or where alpha is 1."""
         super().__init__(*args, **kwargs)
         self.spec = spec
         self.teacher = None
-        if spec.alpha < 1:
+        if spec.alpha < 1 and teacher is not None:
             self.teacher = teacher.to(self.args.device).eval().requires_grad_(False)
         self.last_sums: LossSums | None = None
         """Sums of the last step, per weight: for the log."""
@@ -111,13 +120,12 @@ class DistillTrainer(Ours, Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        ids = inputs["input_ids"]
         where, labels, weights = targets(inputs["labels"], inputs.get("weights"))
-        teacher = None
+        teacher = kept_targets(inputs)
         if self.teacher is not None:
             with torch.no_grad():
-                teacher = (labelled(hidden_states(self.teacher, ids), where), head_of(self.teacher))
-        hidden = labelled(hidden_states(model, ids), where)
+                teacher = (labelled(hidden_states(self.teacher, inputs), where), head_of(self.teacher))
+        hidden = labelled(hidden_states(model, inputs), where)
         sums = tiled_loss(hidden, head_of(self.model), labels, weights, self.spec, teacher)
         local = weights.sum()
         self.last_sums = LossSums(sums.loss.detach() / local, sums.ce / local, sums.divergence / local)

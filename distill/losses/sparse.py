@@ -1,6 +1,6 @@
 """The loss of one token tile where the teacher is known at some ids only: targets that a cache or a server kept.
 
-Two kinds (distill.targets says which divergence can be had from which):
+Two kinds (distill.sources says which divergence can be had from which):
 
     sampled   q^ = shares of draws from the teacher. Every term is linear in q, so the gradient p - q^ of the forward KL
               has the gradient of the dense one as its mean, whatever was drawn. Its value needs the teacher's entropy,

@@ -41,7 +41,7 @@ def tiled_loss(
     if isinstance(teacher, Sparse):
         on_logits = DIVERGENCES[spec.divergence].on_logits
         if on_logits or (teacher.rest is None and spec.divergence != "forward_kl"):
-            raise ValueError(f"{spec.divergence} cannot be had from these targets: see distill.targets")
+            raise ValueError(f"{spec.divergence} cannot be had from these targets: see distill.sources")
     scale = _scale(hidden)
     if scale is not None:
         hidden, head = hidden.to(scale), Head(head.weight.to(scale), head.bias, head.softcap)

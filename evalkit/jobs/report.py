@@ -46,7 +46,7 @@ class Measured(BaseModel):
     step: int
     suite: str
     scored: int
-    passed: int
+    passed: int | None
 
 
 def report(folders: Sequence[Path], out: Path, title: str = "potstill") -> Path:
@@ -95,7 +95,7 @@ def _scores(run: Path) -> list[Series]:
     points: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     file = run / "evaluations.jsonl"
     for score in iterate_jsonl(file, Measured, torn_tail=True) if file.exists() else ():
-        if (interval := wilson(score.passed, score.scored)) is not None:
+        if score.passed is not None and (interval := wilson(score.passed, score.scored)) is not None:
             points[score.suite].append((score.step, interval.estimate, interval.low, interval.high))
     return [Series(f"{run.name}, {suite}", line) for suite, line in points.items()]
 

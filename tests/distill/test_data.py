@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.data import Row, choose, encode_rows, fingerprint, order, read_rows
+from distill.batches import order
+from distill.data import Row, choose, encode_rows, fingerprint, read_rows
 from distill.recipe import DataPart
 from evalkit.errors import DataError
 from evalkit.prompting import PROMPTING

@@ -37,7 +37,7 @@ def test_scores_at_intervals_and_keeps_what_validation_chose(toy_dataset: Path, 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, values: dict[int, tuple[float, float]]) -> None:
     """Replace the scorer: (pass@1, collapsed share) by step."""
-    from distill.jobs import train as job
+    from distill import building as job
     from distill.scoring import VALIDATION, Score
 
     def score(model: Any, step: int) -> list[Score]:

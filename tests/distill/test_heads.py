@@ -20,8 +20,8 @@ def student(seed: int = 0, layers: int = 1):
 
 def ours(model, spec: LossSpec, teacher=None):
     where, labels, weights = targets(IDS, None)
-    hidden = labelled(hidden_states(model, IDS), where)
-    other = None if teacher is None else (labelled(hidden_states(teacher, IDS), where), head_of(teacher))
+    hidden = labelled(hidden_states(model, {"input_ids": IDS}), where)
+    other = None if teacher is None else (labelled(hidden_states(teacher, {"input_ids": IDS}), where), head_of(teacher))
     return tiled_loss(hidden, head_of(model), labels, weights, spec, other).loss
 
 

@@ -12,8 +12,9 @@ import torch
 from toy import toy_recipe as recipe
 from transformers import TrainerCallback
 
-from distill.data import Padded
-from distill.losses import LossSpec
+from distill.batches import Batches
+from distill.data import Tokens
+from distill.losses import LossSpec, Sparse
 from distill.recipe import StudentPart
 from distill.students import new_student, shape_of
 from distill.tokenizer import train_tokenizer
@@ -32,22 +33,17 @@ class Catch(TrainerCallback):
         self.grads = {name: p.grad.clone() for name, p in named if p.grad is not None}
 
 
-def rows(n: int = 8) -> list[dict[str, Any]]:
+def rows(n: int = 8) -> list[Tokens]:
     g = torch.Generator().manual_seed(0)
     made = []
     for i in range(n):
         ids = torch.randint(3, VOCAB, (5 + 3 * i,), generator=g).tolist()
-        made.append(
-            {
-                "input_ids": ids,
-                "labels": [-100] * (2 + i) + ids[2 + i :],
-                "weights": [0.5 + (i + j) % 3 for j in range(len(ids))],
-            }
-        )
+        weights = [0.5 + (i + j) % 3 for j in range(len(ids))]
+        made.append(Tokens(ids, [-100] * (2 + i) + ids[2 + i :], weights))
     return made
 
 
-class Wider(Padded):
+class Wider(Batches):
     """Pads every batch by nine positions more than it needs."""
 
     def __call__(self, batch: Any) -> dict[str, Any]:
@@ -58,8 +54,30 @@ class Wider(Padded):
         return made
 
 
+def drawn(found: Any) -> Sparse:
+    """Targets of some rows, the same for a row wherever it comes."""
+    parts = []
+    for row in found:
+        g = torch.Generator().manual_seed(len(row.input_ids))
+        ids = torch.randint(0, VOCAB, (row.learned, 6), generator=g)
+        parts.append((ids, torch.rand(row.learned, 6, generator=g)))
+    probs = torch.cat([p for _, p in parts])
+    return Sparse(torch.cat([i for i, _ in parts]), probs / probs.sum(1, keepdim=True), None, probs[:, 0])
+
+
+ALONE = [[i] for i in range(8)]
+PACKED = [[7], [0, 6, 1], [5, 2], [4, 3]]
+
+
 def gradient(
-    method: str, tmp_path: Path, *, accumulation: int = 1, processes: int = 1, collator: type[Padded] = Padded
+    method: str,
+    tmp_path: Path,
+    *,
+    accumulation: int = 1,
+    processes: int = 1,
+    collator: type[Batches] = Batches,
+    members: list[list[int]] = ALONE,
+    tiles: tuple[int | None, int | None] = (None, None),
 ) -> dict[str, Any]:
     import datasets
 
@@ -68,7 +86,7 @@ def gradient(
     common = {
         "output_dir": str(tmp_path),
         "max_steps": 1,
-        "per_device_train_batch_size": 8 // accumulation // processes,
+        "per_device_train_batch_size": len(members) // accumulation // processes,
         "gradient_accumulation_steps": accumulation,
         "train_sampling_strategy": "sequential",
         "remove_unused_columns": False,
@@ -79,15 +97,21 @@ def gradient(
         "save_strategy": "no",
         "disable_tqdm": True,
     }
-    parts = {"train_dataset": datasets.Dataset.from_list(rows()), "data_collator": collator(0)}
+    targets = drawn if method == "cached" else None
+    parts = {
+        "train_dataset": datasets.Dataset.from_dict({"members": members}),
+        "data_collator": collator(rows(), 0, packed=members is not ALONE, targets=targets),
+    }
     catch = Catch()
-    if method == "kd":
+    if method in ("kd", "cached"):
         from transformers import TrainingArguments
 
         from distill.trainer import DistillTrainer
 
         teacher = new_student(shape_of(StudentPart(layers=1, hidden=24, heads=2)), tokenizer, max_length=64, seed=2)
-        spec = LossSpec(len(tokenizer), 0.3, 2.0, "jsd")
+        teacher = teacher if method == "kd" else None
+        divergence = "jsd" if method == "kd" else "forward_kl"
+        spec = LossSpec(len(tokenizer), 0.3, 2.0, divergence, token_tile=tiles[0], vocab_tile=tiles[1])
         trainer: Any = DistillTrainer(
             model=student, args=TrainingArguments(**common), teacher=teacher, spec=spec, callbacks=[catch], **parts
         )
@@ -109,11 +133,32 @@ def gap(one: dict[str, Any], other: dict[str, Any]) -> float:
     return float((far / sum(one[k].double().square().sum() for k in one)).sqrt())
 
 
-@pytest.mark.parametrize("method", ["sft", "kd"])
-def test_gradients_do_not_depend_on_accumulation_or_padding(method: str, tmp_path: Path):
+@pytest.mark.parametrize("method", ["sft", "kd", "cached"])
+def test_gradients_do_not_depend_on_how_a_batch_is_cut_or_filled(method: str, tmp_path: Path):
     whole = gradient(method, tmp_path)
     assert gap(whole, gradient(method, tmp_path, accumulation=8)) < 1e-6
     assert gap(whole, gradient(method, tmp_path, collator=Wider)) < 1e-6
+    assert gap(whole, gradient(method, tmp_path, members=PACKED)) < 1e-6
+    assert gap(whole, gradient(method, tmp_path, members=PACKED, accumulation=4)) < 1e-6
+
+
+@pytest.mark.parametrize("method", ["kd", "cached"])
+@pytest.mark.parametrize("tiles", [(1, 7), (5, 100), (64, 259)])
+def test_gradients_do_not_depend_on_tiles(method: str, tiles: tuple[int, int], tmp_path: Path):
+    assert gap(gradient(method, tmp_path), gradient(method, tmp_path, tiles=tiles)) < 1e-6
+
+
+def test_packed_rows_do_not_see_each_other():
+    tokenizer = train_tokenizer(["def f(): return 1"] * 3, VOCAB)
+    model = new_student(shape_of(StudentPart(layers=2, hidden=16, heads=2)), tokenizer, max_length=64, seed=1)
+    found = Batches(rows(), 0, packed=True)([{"members": [3, 1, 2]}, {"members": [0]}])
+    with torch.no_grad():
+        together = model(input_ids=found["input_ids"], position_ids=found["position_ids"], use_cache=False).logits[0]
+        start = 0
+        for i in (3, 1, 2):
+            ids = torch.tensor([rows()[i].input_ids])
+            torch.testing.assert_close(together[start : start + ids.shape[1]], model(input_ids=ids).logits[0])
+            start += ids.shape[1]
 
 
 def test_sft_gradient_is_the_weighted_mean_over_tokens(tmp_path: Path):
@@ -122,9 +167,9 @@ def test_sft_gradient_is_the_weighted_mean_over_tokens(tmp_path: Path):
     model = new_student(shape_of(StudentPart(layers=2, hidden=16, heads=2)), tokenizer, max_length=64, seed=1)
     losses, total = [], 0.0
     for row in rows():
-        logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
-        labels = torch.tensor(row["labels"][1:])
-        weights = torch.tensor(row["weights"][1:]) * (labels != -100)
+        logits = model(input_ids=torch.tensor([row.input_ids])).logits[0, :-1]
+        labels = torch.tensor(row.labels[1:])
+        weights = torch.tensor(row.weights[1:]) * (labels != -100)
         each = torch.nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
         losses.append((each * weights).sum())
         total += float(weights.sum())
@@ -149,7 +194,9 @@ def test_trl_leaves_no_patched_forward(tmp_path: Path):
         report_to="none",
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    PlainSFT(model=model, args=args, train_dataset=datasets.Dataset.from_list(rows()), processing_class=tokenizer)
+    PlainSFT(
+        model=model, args=args, train_dataset=datasets.Dataset.from_dict({"members": ALONE}), processing_class=tokenizer
+    )
     assert "forward" not in vars(model)
 
 
@@ -167,7 +214,7 @@ def deadly(self, args, state, control, **kwargs):
     if state.global_step == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 Show.on_step_end = deadly
-train(recipe(Path(sys.argv[1]), Path(sys.argv[2]), training=TRAINING))
+train(recipe(Path(sys.argv[1]), Path(sys.argv[2]), training=TRAINING, eval=EVAL))
 """
 
 TRAINING = {
@@ -180,13 +227,17 @@ TRAINING = {
 }
 
 
+EVAL = {"every": 4, "samples": 3, "max_new_tokens": 8}
+"""Evaluations before, at and after the steps that are killed."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 13, 20])
 def test_a_killed_run_ends_bit_equal(toy_dataset: Path, tmp_path: Path, step: int):
     from distill.jobs.train import train
 
-    train(recipe(toy_dataset, tmp_path / "whole", training=TRAINING))
-    script = KILLED.replace("TRAINING", repr(TRAINING))
+    train(recipe(toy_dataset, tmp_path / "whole", training=TRAINING, eval=EVAL))
+    script = KILLED.replace("TRAINING", repr(TRAINING)).replace("EVAL", repr(EVAL))
     command = [
         sys.executable,
         "-c",

@@ -51,14 +51,15 @@ def test_labels_are_the_completion_and_end_of_text(folder: Path, toy_dataset: Pa
 
 
 def test_end_of_text_is_learned_where_it_also_pads(folder: Path, toy_dataset: Path):
-    from distill.data import Padded, encode, read_rows
+    from distill.batches import Batches
+    from distill.data import encode, read_rows
     from distill.students import load_tokenizer
     from evalkit.prompting import PROMPTING
 
     tokenizer = load_tokenizer(str(folder))
     tokenizer.pad_token = tokenizer.eos_token
     rows = [encode(row, tokenizer, PROMPTING) for row in read_rows(toy_dataset, "train")]
-    batch = Padded(tokenizer.pad_token_id)([vars(row) for row in rows])
+    batch = Batches(rows, tokenizer.pad_token_id)([{"members": [i]} for i in range(len(rows))])
     assert (batch["labels"] == tokenizer.eos_token_id).sum() == len(rows)
 
 

@@ -29,7 +29,7 @@ if os.environ["RANK"] == "0":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "kd"])
+@pytest.mark.parametrize("method", ["sft", "kd", "cached"])
 def test_two_processes_have_the_gradient_of_one(method: str, tmp_path: Path):
     from test_invariances import gap, gradient
 

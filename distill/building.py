@@ -1,0 +1,149 @@
+"""The trainer of each method, with the rows in their order and the callbacks that watch it."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill.arguments import arguments
+from distill.batches import Batches, plan
+from distill.callbacks import Alarm, Evaluate, History, Show
+from distill.checkpoint import keep_weights, last_trainer_checkpoint
+from distill.guard import Guard
+from distill.losses import LossSpec
+from distill.preparation import Parts
+from distill.recipe import TrainRecipe
+from distill.scoring import VALIDATION, held_out_loss, scorer
+from distill.trainer import DistillTrainer
+from evalkit.console import console, progress
+from evalkit.prompting import PROMPTING
+from evalkit.runs import RunFolder
+
+
+@dataclass
+class Built:
+    """A trainer that is ready, what its evaluations said so far, and the checkpoint that it goes on from."""
+
+    trainer: Any
+    history: History
+    checkpoint: str | None
+
+
+def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -> Built:
+    """Everything up to the first step. The stack closes the sandbox and the progress line."""
+    args = arguments(recipe, run.path / "checkpoints", len(parts.material.encoded.rows))
+    trainer = _trainer(recipe, parts, args)
+    checkpoint = last_trainer_checkpoint(run.path / "checkpoints")
+    done = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
+    history = History(run.path / "evaluations.jsonl", done, recipe.eval.metric)
+    score = _scorer(recipe, parts, args, stack)
+    if score is not None:
+        every = recipe.eval.every if recipe.eval.every is not None else max(1, args.max_steps // 10)
+        evaluate = Evaluate(
+            score,
+            history,
+            Guard(recipe.guard),
+            every=every,
+            patience=recipe.eval.patience,
+            keep=keep_weights,
+            best=run.path / "best",
+        )
+        trainer.add_callback(evaluate)
+        trainer.add_callback(Alarm(recipe.guard, evaluate))
+    tick = stack.enter_context(progress(args.max_steps, Path(recipe.output).name))
+    if done:
+        console.print(f"resuming at step {done} of {args.max_steps}", markup=False)
+        tick(done)
+    trainer.add_callback(Show(tick))
+    return Built(trainer, history, str(checkpoint) if checkpoint else None)
+
+
+def _trainer(recipe: TrainRecipe, parts: Parts, args: Any) -> Any:
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    lora = _lora(recipe)
+    trainer: Any
+    if recipe.method == "on_policy":
+        from distill.on_policy import on_policy_trainer
+
+        trainer = on_policy_trainer(recipe, parts, args, lora)
+    elif recipe.method == "sft":
+        from distill.sft import PlainSFT
+
+        trainer = PlainSFT(model=parts.model, args=args, peft_config=lora, **_feed(recipe, parts, args))
+    else:
+        trainer = _ours(recipe, parts, args, lora)
+    if recipe.optimizer.name == "muon":
+        trainer.matrix_rate = recipe.optimizer.matrix_learning_rate
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    return trainer
+
+
+def _ours(recipe: TrainRecipe, parts: Parts, args: Any, lora: Any) -> Any:
+    model = parts.model
+    if lora is not None:
+        from peft import get_peft_model
+
+        model = get_peft_model(model, lora)
+    loss = recipe.loss.model_dump()
+    if recipe.method == "pretrain":
+        loss["alpha"] = 1.0
+    spec = LossSpec(valid=parts.valid, label_smoothing=args.label_smoothing_factor, **loss)
+    return DistillTrainer(model=model, args=args, teacher=parts.teacher, spec=spec, **_feed(recipe, parts, args))
+
+
+def _feed(recipe: TrainRecipe, parts: Parts, args: Any) -> dict[str, Any]:
+    """The rows of all batches in their order, and what makes tensors of them."""
+    import datasets
+
+    rows, packed = parts.material.encoded.rows, recipe.data.packed
+    members = plan(
+        [len(row.input_ids) for row in rows],
+        recipe.data.max_length if packed else None,
+        batch=args.per_device_train_batch_size,
+        batches=args.max_steps * args.gradient_accumulation_steps * args.world_size,
+        seed=args.seed,
+    )
+    targets = parts.targets if recipe.loss.alpha < 1 else None
+    return {
+        "train_dataset": datasets.Dataset.from_dict({"members": members}),
+        "data_collator": Batches(rows, parts.tokenizer.pad_token_id, packed=packed, targets=targets),
+        "processing_class": parts.tokenizer,
+    }
+
+
+def _lora(recipe: TrainRecipe) -> Any:
+    if recipe.lora is None:
+        return None
+    from peft import LoraConfig
+
+    part = recipe.lora
+    return LoraConfig(
+        r=part.r,
+        lora_alpha=part.alpha,
+        lora_dropout=part.dropout,
+        target_modules=part.target,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _scorer(recipe: TrainRecipe, parts: Parts, args: Any, stack: ExitStack) -> Any:
+    """What scores the live weights; None where the recipe asks for nothing."""
+    suites = {VALIDATION: parts.material.validation} if parts.material.validation else {}
+    for name in recipe.eval.suites:
+        from evalkit.suites import load_suite
+
+        suites[name] = list(load_suite(name))
+    held_out = None
+    if parts.material.held_out:
+        batches = Batches(parts.material.held_out, parts.tokenizer.pad_token_id)
+        held_out = held_out_loss(batches, parts.valid, args.per_device_train_batch_size)
+    if not suites and held_out is None:
+        return None
+    sandbox = None
+    if suites:
+        from evalkit.sandbox import Sandbox
+
+        sandbox = stack.enter_context(Sandbox())
+    return scorer(suites, parts.tokenizer, sandbox, PROMPTING, recipe.eval, held_out)
