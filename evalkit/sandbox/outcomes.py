@@ -100,6 +100,8 @@ def how_it_ended(ended: Ended, late: str | None) -> dict[str, Any]:
     number = ended.signal
     if number is None:
         return {"outcome": Outcome.EARLY_EXIT, "detail": f"wait status {ended.status}"}
+    if number == signal.SIGXCPU:
+        return {"outcome": Outcome.CPU_TIMEOUT}
     if number == signal.SIGXFSZ:
         return {"outcome": Outcome.OUTPUT_LIMIT, "detail": "it printed or wrote too much"}
     if number == signal.SIGSYS:

@@ -112,7 +112,7 @@ class Slot:
                 calls=recorded,
                 probe=job.patience if job.any_of else 0,
             )
-            answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, room)
+            answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, room, self.candidate)
             ended = self.candidate.end(GRACE if answer is None and late is None else 0.0)
         facts: dict[str, Any] = {"method": Method.CALLS, "tier": self.tier, "assertions_total": len(calls)}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
@@ -130,7 +130,7 @@ class Slot:
                 self.candidate.start([theirs], cpu)
                 theirs.close()
                 _hand(ours, role="stdio", program=job.program, files=job.files, input=given)
-                answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, wire.MAX_FRAME)
+                answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, wire.MAX_FRAME, self.candidate)
                 ended = self.candidate.end(GRACE if answer is None and late is None else 0.0)
             spent, peak = spent + ended.cpu, max(peak, ended.peak)
             facts |= {"cpu": round(spent, 6), "peak_memory": peak, "assertions_held": index}
@@ -160,10 +160,10 @@ class Slot:
                 sent.close()
             _hand(ours, role="candidate", program=job.program, entry=job.entry_point, files=job.files)
             deadline = time.monotonic() + job.limits.wall
-            answer, late = _read_frame(resident.verdicts, deadline, VERDICT_BYTES)
+            answer, late = _read_frame(resident.verdicts, deadline, VERDICT_BYTES, self.candidate)
             loaded = None
             if answer is not None and answer[:1] == ["unloaded"]:
-                loaded, _ = _read_frame(ours, min(deadline, time.monotonic() + 1), VERDICT_BYTES)
+                loaded, _ = _read_frame(ours, min(deadline, time.monotonic() + 1), VERDICT_BYTES, self.candidate)
             gone = answer is not None and answer[:1] in (["broken"], ["unloaded"])
             ended = self.candidate.end(GRACE if gone else 0.0)
         facts: dict[str, Any] = {"method": Method.SPLIT, "tier": self.tier}
@@ -185,7 +185,7 @@ class Slot:
             self.candidate.start([theirs], cpu)
             theirs.close()
             _hand(ours, role="inline", program=job.program, entry=job.entry_point, files=job.files, **test)
-            answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, VERDICT_BYTES)
+            answer, late = _read_frame(ours, time.monotonic() + job.limits.wall, VERDICT_BYTES, self.candidate)
             ended = self.candidate.end(GRACE if answer is None and late is None else 0.0)
         facts: dict[str, Any] = {"method": Method.INLINE, "tier": self.tier}
         facts |= {"cpu": ended.cpu, "peak_memory": ended.peak}
@@ -207,7 +207,7 @@ class Slot:
         if kept is not None and kept.key == tester_key(job) and kept.runs < MOST_RUNS:
             return kept
         if self.tester is None:
-            self.tester = Jail(self.tier).wait_ready()
+            self.tester = Jail(self.tier, for_tests=True).wait_ready()
         self._dismiss()
         here, there = socket.socketpair()
         self.tester.start([there], 0.0)  # its time is the wall's
@@ -241,7 +241,6 @@ class _Resident:
     def judge(self, candidate: socket.socket) -> None:
         """Hand over a candidate's socket; one verdict will come."""
         self.runs += 1 if self.reusable else MOST_RUNS
-        self.verdicts.setblocking(True)
         try:
             socket.send_fds(self.verdicts, [b"R"], [candidate.fileno()])
         except OSError as error:
@@ -267,20 +266,27 @@ def _hand(to: socket.socket, **job: Any) -> None:
         raise SandboxError(f"a jail did not take its program: {error}", where="sandbox") from error
 
 
-def _read_frame(source: socket.socket, deadline: float, room: int) -> tuple[list[Any] | None, str | None]:
-    """The frame's list, or None with the reason where it is late (`wall`), too long (`flood`) or nonsense (`junk`)."""
-    source.setblocking(False)
+def _read_frame(
+    source: socket.socket, deadline: float, room: int, program: Jail
+) -> tuple[list[Any] | None, str | None]:
+    """The frame's list, or None with the reason where it is late (`wall`), the program is over its limits (`limit`, of
+    which its jail knows more), the frame is too long (`flood`) or nonsense (`junk`)."""
     poll = select.poll()
     poll.register(source, select.POLLIN)
     data = bytearray()
+    look = time.monotonic() + program.patience()
     while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "little"):
-        left = deadline - time.monotonic()
-        if left <= 0:
+        now = time.monotonic()
+        if now >= deadline:
             return None, "wall"
-        if not poll.poll(left * 1000 + 1):
+        if now >= look:
+            if program.over():
+                return None, "limit"
+            look = now + program.patience()
+        if not poll.poll((min(deadline, look) - now) * 1000 + 1):
             continue
         try:
-            part = source.recv(1 << 16)
+            part = source.recv(1 << 16, socket.MSG_DONTWAIT)
         except BlockingIOError:
             continue
         except ConnectionResetError:

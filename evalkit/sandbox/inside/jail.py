@@ -3,9 +3,7 @@
 import contextlib
 import ctypes
 import os
-import resource
 import sys
-import sysconfig
 from collections.abc import Callable
 
 from . import landlock
@@ -14,17 +12,20 @@ from .syscalls import number
 
 libc = ctypes.CDLL(None, use_errno=True)
 syscall: Callable[..., int] = ctypes.PyDLL(None, use_errno=True).syscall
-"""A system call by its number, with up to five arguments, as integers. It keeps the interpreter's lock, which must be
-held on both sides of a raw clone, and touches as little memory as Python can: each page that a fresh child writes to is
-copied."""
-syscall.argtypes = [ctypes.c_long] * 6  # type: ignore[attr-defined]  # a foreign function
-syscall.restype = ctypes.c_long  # type: ignore[attr-defined]
+"""A system call by its number, with pointers and small integers."""
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 SCRATCH_MIB = 32
+MOST_CPU = 3600
+"""Seconds for a program whose driver does not look at its clock any more."""
+_LIMITS = {
+    "CPU": 0, "FSIZE": 1, "DATA": 2, "STACK": 3, "CORE": 4, "NPROC": 6, "NOFILE": 7, "MEMLOCK": 8, "AS": 9,
+    "SIGPENDING": 11, "MSGQUEUE": 12,
+}  # fmt: skip
+"""Their numbers: `resource` knows them, and would stay in the memory that forks share."""
 
 
 class _MountAttr(ctypes.Structure):
@@ -39,9 +40,9 @@ def check(result: int, what: str) -> int:
 
 def runtime_folders() -> list[str]:
     """Folders that an interpreter needs to read: its prefix, the standard library, the C libraries."""
-    wanted = {os.path.realpath(sys.base_prefix)} | {
-        os.path.realpath(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib")
-    }
+    stdlib = os.path.dirname(os.__file__)  # `sysconfig` would say the same, and stay in the memory that forks share
+    extensions = os.path.join(sys.base_exec_prefix, sys.platlibdir, os.path.basename(stdlib))
+    wanted = {os.path.realpath(path) for path in (sys.base_prefix, stdlib, extensions)}
     wanted |= {"/usr/lib", "/usr/lib64", "/lib", "/lib64"}
     wanted.discard("/usr")  # of a system interpreter: its libraries suffice
     folders = {path for path in wanted if os.path.isdir(path) and not os.path.islink(path)}
@@ -143,7 +144,7 @@ def _build_root(read_only: list[str], scratch_mib: int, noexec: bool) -> None:
 
 def harden(scratch: str, memory: int, file_size: int, tier: str) -> None:
     """Limits, no capabilities, no new privileges, Landlock, the allow-list. Once per jail: children inherit it all."""
-    limit({"AS": memory, "FSIZE": file_size, "NOFILE": 64, "NPROC": 64, "STACK": 8 << 20})
+    limit({"CPU": MOST_CPU, "AS": memory, "FSIZE": file_size, "NOFILE": 64, "NPROC": 64, "STACK": 8 << 20})
     give_up_privileges()
     if tier == "none":  # accepted by the caller; what the kernel does offer is taken all the same
         with contextlib.suppress(OSError):
@@ -158,10 +159,10 @@ def harden(scratch: str, memory: int, file_size: int, tier: str) -> None:
 def limit(wanted: dict[str, int]) -> None:
     """Set resource limits by the end of their names; none is ever raised. Cores, queues, locked memory: none."""
     for name, value in {**wanted, "CORE": 0, "MSGQUEUE": 0, "MEMLOCK": 0, "SIGPENDING": 64}.items():
-        kind = getattr(resource, f"RLIMIT_{name}")
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        both = (ctypes.c_uint64 * 2)()
+        check(libc.getrlimit(_LIMITS[name], both), f"limit of {name}")
+        both[0] = both[1] = min(value, both[1])
+        check(libc.setrlimit(_LIMITS[name], both), f"limit of {name}")
 
 
 def give_up_privileges() -> None:

@@ -18,7 +18,6 @@ from .codec import NotData, decode, encode
 from .failure import failure
 from .objects import Objects
 from .run import Run
-from .tester import serve
 
 Job = dict[str, Any]
 MOST_PRINTED = 1 << 20
@@ -199,17 +198,27 @@ class Service:
         return decode(value, self.objects.look_up)
 
 
+def serve_tests(job: Job, fds: list[int]) -> None:
+    from .tester import serve  # where testers are forked it is there already
+
+    serve(job, fds)
+
+
 ROLES = {
     "calls": answer_calls,
     "stdio": answer_stdio,
     "candidate": serve_candidate,
     "inline": run_inline,
-    "tester": serve,
+    "tester": serve_tests,
 }
 
 
 def warm_up() -> None:
-    """Touch what every child will touch, once, before any is forked."""
+    """Touch what every child will touch, once, before any is forked: what is made now is shared, not made by each."""
+    null = os.open("/dev/null", os.O_WRONLY)
+    for _ in range(2):
+        wire.send(null, [["ok", encode({"a": (1, {2}, [3.5], None)})], ["raise", "x", "é", []]])
+    os.close(null)
     marshal.loads(marshal.dumps({"a": [1]}))
     decode(encode({"a": (1, {2}, [3.5])}))
     exec(compile("def f(x):\n    return [x for x in range(x)]\nf(3)", "<warm>", "exec"), {})

@@ -142,7 +142,7 @@ class Filter:
         self._held = (ctypes.c_char * len(raw)).from_buffer(self.bytes)  # its address stays what it is
         self.own_pid_at = [8 * i + 4 for i, instruction in enumerate(program) if instruction[3] == OWN_PID]
         self._argument = _SockFprog(len(program), ctypes.addressof(self._held))
-        self.address = ctypes.addressof(self._argument)
+        self.argument = ctypes.byref(self._argument)
 
     def install(self, syscall: Callable[..., int]) -> None:
         """Needs no_new_privs. Raises OSError where the kernel refuses. (In a fresh child every page touched is copied:
@@ -151,5 +151,5 @@ class Filter:
             pid = os.getpid().to_bytes(4, "little")
             for at in self.own_pid_at:
                 self.bytes[at : at + 4] = pid
-        if syscall(_PRCTL, 22, 2, self.address, 0, 0):
+        if syscall(_PRCTL, 22, 2, self.argument, 0, 0):
             raise OSError(ctypes.get_errno(), "seccomp filter refused")

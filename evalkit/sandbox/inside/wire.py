@@ -8,9 +8,12 @@ from typing import Any
 MAX_FRAME = 8 << 20
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 """`json.dumps` would make one for each frame. What it is given is a tree: the codec saw to that."""
-WHY = (None, "cpu", "disk", "killed")
-ENDED = struct.Struct("<iidq")
-"""A jail's word on how a program ended: number in WHY, wait status or -1, CPU seconds, peak KiB."""
+ENDED = struct.Struct("<ii4qq104x")
+"""A jail's word on how a program ended: wait status, whether it still ran then, and the kernel's rusage: user and
+system time in seconds and microseconds, peak KiB."""
+USAGE_AT = 8
+CLOCK = struct.Struct("<d?")
+"""CPU seconds that a program has used, and whether it wrote too much."""
 
 
 def send(fd: int, data: Any) -> None:

@@ -1,246 +1,216 @@
 """PID 1 of a jail: hardened once, forks one program at a time, never holds a program's bytes.
 
-Messages from the driver on the control socket: `G` + CPU limit (double) + the child's sockets forks one program; `K`
-ends it. When it is gone, all that it left is killed and reaped, the scratch folder is wiped, and a few bytes (`ENDED`)
-answer how it went.
+Messages from the driver on the control socket, by their first byte: `G` + the child's sockets forks one program; `C`
+asks for its CPU time (the driver keeps the limit); `W` + seconds waits that long for it to end by itself; `K` ends it.
+Then all that it left is killed and reaped, the scratch folder is wiped, and a few bytes (`ENDED`) say how it went.
+
+Each fork shares this process's memory anew, and every page touched between two forks is faulted in or copied. Hence
+the loop is made of system calls whose arguments were made before.
 """
 
-import array
-import ctypes
 import gc
-import os
-import select
-import shutil
-import signal
-import socket
-import struct
-import sys
-import time
 
 gc.disable()  # until all is imported: nothing of it is ever garbage
 
+import ctypes  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import struct  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any, NoReturn  # noqa: E402
+
 from . import jail, programs  # noqa: E402
+from .scratch import SCRATCH_BYTES, size_of, wipe  # noqa: E402
 from .seccomp import Filter, child_filter  # noqa: E402
 from .syscalls import MACHINE, number  # noqa: E402
-from .wire import ENDED, WHY  # noqa: E402
+from .wire import CLOCK, ENDED, USAGE_AT  # noqa: E402
 
-CLONE, PRCTL = number("clone"), number("prctl")
+raw: Callable[..., int] = ctypes.PyDLL(None).syscall
+"""A system call whose arguments are small numbers or were made before. It keeps the interpreter's lock, which must be
+held on both sides of a raw clone."""
 
 PRELOAD = (
     "math re collections collections.abc itertools functools heapq typing random string json datetime copy bisect "
-    "decimal fractions operator dataclasses enum abc contextlib io time textwrap cmath numbers "
-    "array struct types warnings builtins"
+    "decimal fractions operator dataclasses enum abc contextlib io time textwrap numbers struct types warnings builtins"
 )
 """What most programs import. Each module more makes every fork dearer; asyncio and sqlite3 alone cost it a tenth."""
 CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
-SCRATCH_BYTES = 32 << 20
-DISK_LOOK = 50
-"""Milliseconds between looks at how much a program wrote, where no tmpfs bounds it."""
 PR_GET_TID_ADDRESS = 40
+WNOHANG = 1
+GO, TIME, WAIT, END = b"GCWK"
+_CLOSE, _DUP, _KILL, _PRCTL, _WAIT = (number(name) for name in ("close", "dup3", "kill", "prctl", "wait4"))
+_MESSAGE = struct.Struct("<QQQQQQQ")
+"""The kernel's msghdr: name and its length; buffers and how many; room for sockets and its length; flags."""
+_SOCKETS_AT = 16
+"""Where in a control message the descriptors start."""
+_EMPTY = 48
+"""Bytes of the list of a folder that holds `.` and `..`."""
+
+
+def _at(memory: bytearray, start: int = 0) -> Any:
+    """A pointer into memory that is never resized, as an argument."""
+    return ctypes.byref((ctypes.c_char * (len(memory) - start)).from_buffer(memory, start))
+
+
+def _address(memory: bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 class Zygote:
-    def __init__(self, control: socket.socket, scratch: str) -> None:
+    def __init__(self, control: int, scratch: str) -> None:
         self.control, self.scratch = control, scratch
         self.owns_namespace = os.getpid() == 1
         self.filter = Filter(child_filter())
-        self.poll = select.poll()
-        self.poll.register(control, select.POLLIN)
-        self.tid_address = ctypes.c_void_p()
-        jail.libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(self.tid_address), 0, 0, 0)
+        self.folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+        self.word, self.sockets, self.message = bytearray(16), bytearray(64), bytearray(_MESSAGE.size)
+        self.answer, self.spare, self.clock = bytearray(ENDED.size), bytearray(ENDED.size), bytearray(CLOCK.size)
+        self._buffers = bytearray(struct.pack("<QQ", _address(self.word), len(self.word)))
+        self._listing = bytearray(512)  # the longest name fits beside two others
+        minus = ctypes.c_long.from_param  # a number below zero, as an argument
 
-    def fork(self) -> int:
+        self.clone = self._clone()
+        self.receive = (number("recvmsg"), control, _at(self.message), 0)
+        self.send_answer = (number("write"), control, _at(self.answer), len(self.answer))
+        self.send_clock = (number("write"), control, _at(self.clock), len(self.clock))
+        # As PID 1 this ends every process and thread that a program left; elsewhere it could have left none.
+        self.kill_all = (number("kill"), minus(-1), signal.SIGKILL.value)
+        self.reap = (_at(self.answer), 0, _at(self.answer, USAGE_AT))
+        self.look = (_at(self.answer), WNOHANG, _at(self.answer, USAGE_AT))
+        self.reap_other = (number("wait4"), minus(-1), _at(self.spare), 0, _at(self.spare, USAGE_AT))
+        self.rewind = (number("lseek"), self.folder, 0, 0)
+        self.list = (number("getdents64"), self.folder, _at(self._listing), len(self._listing))
+        path = ctypes.create_string_buffer(os.fsencode(scratch))
+        self.new_file = (number("openat"), minus(-100), ctypes.byref(path), os.O_TMPFILE | os.O_RDWR, 0o600)
+
+    @staticmethod
+    def _clone() -> tuple[Any, ...]:
         """A raw clone. `os.fork` also runs CPython's work after a fork, half of the whole cost here, which a process
         with one thread does not need."""
-        flags = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | signal.SIGCHLD
-        address = self.tid_address.value or 0
+        address = ctypes.c_void_p()
+        jail.libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0)
+        tid = ctypes.byref(ctypes.c_char.from_address(address.value)) if address.value else 0
         # flags, stack, parent's tid; then child's tid and thread-local storage, which aarch64 has the other way round.
-        last = (address, 0) if MACHINE == "x86_64" else (0, address)
-        return jail.check(jail.syscall(CLONE, flags, 0, 0, *last), "clone")
+        last = (tid, 0) if MACHINE == "x86_64" else (0, tid)
+        return (number("clone"), CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | signal.SIGCHLD.value, 0, 0, *last)
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
         gc.collect()
         gc.freeze()
         gc.enable()
         gc.set_threshold(10_000, 10, 10)  # a collection in a child touches what it would not have touched
+        word, sockets, message, pid = self.word, self.sockets, self.message, 0
+        header = _MESSAGE.pack(0, 0, _address(self._buffers), 1, _address(sockets), len(sockets), 0)
         while True:
-            message, ancillary, _, _ = self.control.recvmsg(32, 256)
-            if not message:
+            message[:] = header
+            sockets[0] = 0
+            if raw(*self.receive) <= 0:  # the driver is gone
+                if pid:
+                    self._end(pid)
                 os._exit(0)
-            if message[:1] == b"K":
-                continue  # its program had ended by itself
-            (cpu_limit,) = struct.unpack("<d", message[1:9])
-            fds = array.array("i")
-            for _, _, data in ancillary:
-                fds.frombytes(data)
-            self.run(list(fds), cpu_limit)
+            said = word[0]
+            if said == GO:
+                pid = raw(*self.clone)
+                if pid == 0:
+                    self._child()
+                if pid < 0:
+                    os._exit(1)
+                for at in range(_SOCKETS_AT, sockets[0], 4):
+                    raw(_CLOSE, sockets[at])
+            elif said == END:
+                clean = self._end(pid)
+                pid = 0
+                raw(*self.send_answer)
+                if not clean:
+                    os._exit(1)  # what cannot be taken away must not be found by the next: the driver makes another
+            elif said == TIME:
+                self._tell_time(pid)
+            else:
+                self._wait(pid, struct.unpack_from("<d", word, 1)[0])
 
-    def run(self, fds: list[int], cpu_limit: float) -> None:
-        # They grow to the file size limit, then comes SIGXFSZ.
-        output, errors = (os.open(self.scratch, os.O_TMPFILE | os.O_RDWR, 0o600) for _ in range(2))
-        pid = self.fork()
-        if pid == 0:
-            self._child(fds, output, errors)
-        os.close(output)
-        os.close(errors)
-        for fd in fds:
-            os.close(fd)
-        why = self._watch(pid, cpu_limit)
-        try:  # noqa: SIM105  (a context manager is more memory touched, and so copied, after each fork)
-            # As PID 1 this ends every process and thread that the program left; elsewhere it could have left none.
-            os.kill(-1 if self.owns_namespace else pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        status, cpu, peak = self._reap(pid)
-        if os.listdir(self.scratch):
-            wipe(self.scratch)
-            os.chdir(self.scratch)
-        try:  # noqa: SIM105
-            self.control.send(ENDED.pack(WHY.index(why), -1 if status is None else status, cpu, peak))
-        except BrokenPipeError:
-            pass  # the driver is gone, as `serve` will see
-        if os.listdir(self.scratch):
-            os._exit(1)  # what cannot be taken away must not be found by the next: the driver makes another jail
-
-    def _child(self, fds: list[int], output: int, errors: int) -> None:
+    def _child(self) -> NoReturn:
         try:
-            os.dup2(output, 1)
-            os.dup2(errors, 2)
-            os.close(output)
-            os.close(errors)
-            self.control.close()
-            jail.syscall(PRCTL, 1, signal.SIGKILL, 0, 0, 0)  # end with the zygote, where it is not PID 1
-            self.filter.install(jail.syscall)  # before it has read an untrusted byte
-            programs.run(fds)
+            for target in (1, 2):  # files that grow to the file size limit, then comes SIGXFSZ
+                file = raw(*self.new_file)
+                if raw(_DUP, file, target, 0) < 0:
+                    os._exit(70)
+                raw(_CLOSE, file)
+            raw(_CLOSE, self.control)
+            raw(_CLOSE, self.folder)
+            raw(_PRCTL, 1, 9, 0, 0, 0)  # end with the zygote, where it is not PID 1
+            self.filter.install(raw)  # before it has read an untrusted byte
+            programs.run([self.sockets[at] for at in range(_SOCKETS_AT, self.sockets[0], 4)])
             os._exit(0)
         except BaseException:  # whatever it was: the driver sees no answer and this status
             os._exit(70)
 
-    def _watch(self, pid: int, cpu_limit: float) -> str | None:
-        """Wait until the program ends, is told to, or has used its CPU time."""
-        clock = (~pid << 3) | 2
-        pidfd = os.pidfd_open(pid)
-        self.poll.register(pidfd, select.POLLIN)
-        wait = None
+    def _end(self, pid: int) -> bool:
+        """End the program, reap and wipe. Whether nothing is left; `answer` says how it went."""
+        running = raw(_WAIT, pid, *self.look) == 0
+        self.answer[4] = running
+        if self.owns_namespace:
+            raw(*self.kill_all)
+        elif running:
+            raw(_KILL, pid, 9)
+        if running:
+            raw(_WAIT, pid, *self.reap)
+        while raw(*self.reap_other) > 0:
+            self._add_other()
+        raw(*self.rewind)
+        if raw(*self.list) == _EMPTY:
+            return True
+        wipe(self.scratch)
+        os.chdir(self.scratch)
+        return not os.listdir(self.scratch)
+
+    def _add_other(self) -> None:
+        """Count what another process used to what the program used."""
+        status, running, *times, peak = ENDED.unpack(self.answer)
+        _, _, *more, other = ENDED.unpack(self.spare)
+        ENDED.pack_into(self.answer, 0, status, running, *map(sum, zip(times, more, strict=True)), max(peak, other))
+
+    def _tell_time(self, pid: int) -> None:
+        """CPU time, and whether it wrote too much (where no tmpfs is full at its size)."""
+        full = not self.owns_namespace and size_of(self.scratch) > SCRATCH_BYTES
         try:
-            while True:
-                if cpu_limit:
-                    used = time.clock_gettime(clock)
-                    if used >= cpu_limit:
-                        return "cpu"
-                    wait = max(5, (cpu_limit - used) * 1000)
-                if not self.owns_namespace:  # no tmpfs that is full at its size: look how much there is
-                    if size_of(self.scratch) > SCRATCH_BYTES:
-                        return "disk"
-                    wait = DISK_LOOK if wait is None else min(wait, DISK_LOOK)
-                events = self.poll.poll(wait)
-                if any(fd == pidfd for fd, _ in events):
-                    return None
-                if events:
-                    self.control.recv(32)  # nothing where the driver is gone: then the next message is nothing, too
-                    return "killed"
+            used = time.clock_gettime((~pid << 3) | 2)
         except OSError:  # its clock went with it
-            return None
-        finally:
-            self.poll.unregister(pidfd)
-            os.close(pidfd)
+            used = 0.0
+        CLOCK.pack_into(self.clock, 0, used, full)
+        raw(*self.send_clock)
 
-    def _reap(self, pid: int) -> tuple[int | None, float, int]:
-        status, cpu, peak = None, 0.0, 0
-        while True:
-            try:
-                reaped, code, usage = os.wait4(-1, 0)
-            except ChildProcessError:
-                return status, cpu, peak
-            if reaped == pid:
-                status = code
-            cpu += usage.ru_utime + usage.ru_stime
-            peak = max(peak, usage.ru_maxrss)
-
-
-def size_of(folder: str) -> int:
-    """Bytes below a folder while a program changes it. What cannot be looked into is taken to be too much: a folder
-    that may not be listed, or one that lies deeper than there are descriptors."""
-    total = 0
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    directory = entry.is_dir(follow_symlinks=False)
-                    size = size_of(entry.path) if directory else entry.stat(follow_symlinks=False).st_blocks * 512
-                except FileNotFoundError:
-                    continue
-                total += 4096 + size
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (OSError, RecursionError):
-        return SCRATCH_BYTES + 1
-    return total
-
-
-def wipe(folder: str) -> None:
-    """Empty a folder, whatever a program made of it: folders that may not be listed, however deep. It holds no
-    descriptor, and changes the working folder instead; nobody else is left to move things about."""
-    above: list[str] = []
-    refused: set[tuple[str, ...]] = set()
-    os.chdir(folder)
-    while True:
-        below = None
-        for name in os.listdir("."):
-            if (*above, name) in refused:
-                continue
-            try:
-                os.unlink(name)
-            except (IsADirectoryError, PermissionError):
-                below = name
-                break
-            except OSError:
-                refused.add((*above, name))
-        if below is not None:
-            try:
-                os.chmod(below, 0o700)
-                os.chdir(below)
-            except OSError:
-                refused.add((*above, below))
-            else:
-                above.append(below)
-        elif above:
-            name = above.pop()
-            os.chdir("..")
-            try:
-                os.rmdir(name)
-            except OSError:
-                refused.add((*above, name))
-        else:
-            return
+    @staticmethod
+    def _wait(pid: int, seconds: float) -> None:
+        """Wait until the program ends by itself."""
+        end = time.monotonic() + seconds
+        while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) and time.monotonic() < end:
+            time.sleep(0.001)
 
 
 def main() -> None:
-    """Arguments: control socket, tier, scratch folder (of the landlock tier), memory limit, file size limit."""
-    fd, tier, scratch, memory, file_size = (
-        int(sys.argv[1]),
-        sys.argv[2],
-        sys.argv[3],
-        int(sys.argv[4]),
-        int(sys.argv[5]),
-    )
-    control = socket.socket(fileno=fd)
+    """Arguments: control socket, tier, scratch folder (of the landlock tier), memory limit, file size limit, and
+    `tests` where testers are forked."""
+    control, memory, file_size = int(sys.argv[1]), int(sys.argv[4]), int(sys.argv[5])
+    tier, scratch, kind = sys.argv[2], sys.argv[3], sys.argv[6]
     if tier == "namespaces":
         jail.libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # end with the driver, and all the namespace with it
     else:
         _leave_a_guardian(control, scratch)
     for name in PRELOAD.split():
         __import__(name)
+    if kind == "tests":
+        from . import tester  # noqa: F401
     programs.warm_up()
     if tier == "namespaces":
         try:
             jail.enter_namespaces()
         except OSError as error:
-            control.sendall(f"E{error.strerror or error}".encode())
+            os.write(control, f"E{error.strerror or error}".encode())
             os._exit(1)
         pid = os.fork()
         if pid:
-            control.close()
+            os.close(control)
             _, status = os.waitpid(pid, 0)
             os._exit(os.waitstatus_to_exitcode(status) & 255)
         jail.libc.prctl(1, signal.SIGKILL, 0, 0, 0)
@@ -249,18 +219,20 @@ def main() -> None:
         _settle(scratch)
         jail.harden(scratch, memory, file_size, tier)
     except OSError as error:
-        control.sendall(f"E{error.strerror or error}".encode())
+        os.write(control, f"E{error.strerror or error}".encode())
         os._exit(1)
-    control.sendall(b"READY")
+    os.write(control, b"READY")
     Zygote(control, scratch).serve()
 
 
-def _leave_a_guardian(control: socket.socket, scratch: str) -> None:
+def _leave_a_guardian(control: int, scratch: str) -> None:
     """Go on in a child. The parent waits for it and then empties the folder that it may not delete itself: the driver
     may have been killed."""
     pid = os.fork()
     if pid:
-        control.close()
+        import shutil
+
+        os.close(control)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _, status = os.waitpid(pid, 0)
         shutil.rmtree(scratch, ignore_errors=True)
