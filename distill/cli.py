@@ -38,6 +38,16 @@ def train(recipe: Path, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def cache(recipe: Path, overrides: Overrides = None) -> None:
+    """Write what a teacher thinks of every learned token, once. Run again to resume."""
+    from distill.jobs.cache import CacheRecipe
+    from distill.jobs.cache import cache as job
+    from evalkit.recipes import load_recipe
+
+    typer.echo(json.dumps(job(load_recipe(CacheRecipe, recipe, overrides or ())), indent=2))
+
+
+@app.command()
 def tokenizer(
     dataset: Path,
     out: Annotated[Path, typer.Option(help="Folder to write")],

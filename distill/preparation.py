@@ -9,11 +9,15 @@ from distill.align import aligned_vocabulary
 from distill.arguments import DEFAULTS
 from distill.corpus import Documents, read_corpus
 from distill.data import Encoded, Row, choose, encode_rows, encode_texts, fingerprint, read_rows
-from distill.recipe import TrainRecipe
+from distill.recipe import DataPart, TrainRecipe
 from distill.students import load_model, load_quantized, load_tokenizer, new_student, shape_of
 from distill.tokenizer import train_tokenizer
 from evalkit.prompting import PROMPTING
 from evalkit.records import Problem
+from evalkit.runs import read_json
+
+SERVED = "targets"
+"""Folder in a run where the answers of a served teacher are kept."""
 
 if TYPE_CHECKING:
     from distill.data import Tokens
@@ -62,7 +66,20 @@ def prepare(recipe: TrainRecipe, kept: Path | None) -> Parts:
             material.tokenizer, load_tokenizer(recipe.teacher), model.config.vocab_size, teacher.config.vocab_size
         )
         facts["teacher_fingerprint"] = fingerprint(recipe.teacher) if Path(recipe.teacher).is_dir() else recipe.teacher
-    return Parts(material, model, teacher, valid, facts)
+    targets = None
+    if (folder := cache_folder(recipe)) is not None:
+        from distill.targets.reading import open_cache
+
+        targets = open_cache(recipe, folder, material.encoded.rows, material.tokenizer, model.config.vocab_size)
+        facts["teacher_fingerprint"] = read_json(folder / "manifest.json")["teacher_fingerprint"]
+    return Parts(material, model, teacher, valid, facts, targets)
+
+
+def cache_folder(recipe: TrainRecipe) -> Path | None:
+    """Where the kept targets of a recipe are: its cache, or what a served teacher was asked for the run."""
+    if recipe.cache is not None:
+        return Path(recipe.cache)
+    return Path(recipe.output) / SERVED if recipe.served is not None else None
 
 
 def gather(recipe: TrainRecipe, kept: Path | None) -> Material:
@@ -79,6 +96,17 @@ def gather(recipe: TrainRecipe, kept: Path | None) -> Material:
     else:
         encoded = encode_rows(rows, tokenizer, PROMPTING, part.max_length, part.prompt_weight)
     return Material(rows, documents, tokenizer, encoded, validation(recipe), held_out)
+
+
+def encode_data(part: DataPart, tokenizer: Any) -> tuple[Encoded, str]:
+    """The rows of a data section under a tokenizer that is there already, and the fingerprint of the data."""
+    if part.corpus:
+        documents = read_corpus(part)
+        return encode_texts(documents.learned, tokenizer, part.max_length), documents.fingerprint
+    assert part.folder is not None  # the section's validator saw to it
+    rows = choose(read_rows(part.folder, "train"), part)
+    encoded = encode_rows(rows, tokenizer, PROMPTING, part.max_length, part.prompt_weight)
+    return encoded, fingerprint(Path(part.folder) / "train.jsonl")
 
 
 def student(recipe: TrainRecipe, tokenizer: Any) -> Any:
@@ -109,6 +137,7 @@ def find_tokenizer(recipe: TrainRecipe, texts: list[str], kept: Path | None) -> 
     """The recipe's tokenizer; one trained for this run is kept, so that a resumed run has the same."""
     if recipe.tokenizer.vocab_size is None:
         source = recipe.tokenizer.path or recipe.student.path or recipe.teacher
+        source = source or (str(Path(recipe.cache) / "tokenizer") if recipe.cache else None)
         assert source is not None  # the recipe's validator saw to it
         return load_tokenizer(source)
     if kept is None:

@@ -218,7 +218,8 @@ class TrainRecipe(Recipe):
     def _consistent(self) -> "TrainRecipe":
         if self.lora is not None and self.student.path is None:
             raise ValueError("lora needs student.path: adapters on random weights learn nothing of use")
-        if self.teacher is None and self.student.path is None and self.tokenizer == TokenizerPart():
+        known = self.teacher or self.cache or self.student.path
+        if known is None and self.tokenizer == TokenizerPart():
             raise ValueError("a new student needs tokenizer.path or tokenizer.vocab_size")
         if self.method == "pretrain" and not self.data.corpus:
             raise ValueError("method pretrain needs data.corpus")
@@ -232,6 +233,8 @@ class TrainRecipe(Recipe):
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainRecipe":
+        if self.served is not None and self.tokenizer.path is None and self.student.path is None:
+            raise ValueError("a served teacher needs its tokenizer: give tokenizer.path (or a student that has it)")
         if self.method == "kd" and self.loss.alpha < 1 and self.served is not None:
             refuse_impossible("served", self.loss.divergence, self.loss.temperature)
         if self.method == "on_policy" and (self.loss.divergence not in ON_POLICY_BETA or self.loss.alpha > 0):

@@ -21,7 +21,7 @@ from evalkit.records import SCHEMA_VERSION, digest
 T = TypeVar("T", bound=BaseModel)
 
 
-def write_atomic(path: str | Path, text: str) -> None:
+def write_atomic(path: str | Path, content: str | bytes) -> None:
     """Write a file whole or not at all: a temporary file in the same folder, fsync, rename.
 
     Raises DataError where it cannot be written (a full disk, no permission); what stood there before is untouched.
@@ -30,11 +30,9 @@ def write_atomic(path: str | Path, text: str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = file.name
-            file.write(text)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

@@ -34,10 +34,11 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
         return run.summary
     _quiet(recipe)
     with ExitStack() as stack:
-        with run.or_nothing(PotstillError):
+        with run.or_nothing(PotstillError, holds=(run.path / "targets").exists):
             from distill.building import build
             from distill.preparation import prepare
 
+            _ask_server(recipe)
             parts = prepare(recipe, run.path / "tokenizer")
             built = build(recipe, run, parts, stack)
         trainer = built.trainer
@@ -52,6 +53,25 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
         _write_product(recipe, run, trainer.model, parts, summary)
     run.finish(summary)
     return summary
+
+
+def _ask_server(recipe: TrainRecipe) -> None:
+    """What a served teacher thinks of all rows, asked once and kept in the run."""
+    if recipe.served is None:
+        return
+    from distill.jobs.cache import CacheRecipe, cache
+    from distill.preparation import cache_folder
+
+    cache(
+        CacheRecipe(
+            data=recipe.data,
+            output=str(cache_folder(recipe)),
+            served=recipe.served,
+            tokenizer=recipe.tokenizer.path or recipe.student.path,
+            mode="top_k",
+            k=recipe.served.k,
+        )
+    )
 
 
 def _quiet(recipe: TrainRecipe) -> None:

@@ -14,7 +14,8 @@ class Request(Record):
 
     id: str
     messages: tuple[dict[str, str], ...] = ()
-    prompt: str | None = None
+    prompt: str | tuple[int, ...] | None = None
+    """Text, or token ids where the completions route is to be read by another tokenizer than the server's own."""
     sample_index: int = 0
     params: dict[str, Any] = Field(default_factory=dict)
     first: str = ""
@@ -75,6 +76,9 @@ class Answer(Record):
     endpoint: str = ""
     request_id: str = ""
     logprobs: TokenLogprobs | None = None
+    scored: tuple[tuple[tuple[int, float], ...], ...] = ()
+    """What the server thought of the prompt, where it was asked for `prompt_logprobs` (vLLM's form): for each token
+    after the first, the likeliest ids there and the token's own, likeliest first, with natural log-probabilities."""
     adapted: tuple[str, ...] = ()
     """Parameters that the endpoint would not take, and what was done: what was asked is not quite what was sent."""
     from_journal: bool = False

@@ -118,7 +118,7 @@ class Line:
         text = " ".join(str(error).split()) or type(error).__name__
         return (text.replace(self._secret, "***") if len(self._secret) > 4 else text)[:200]
 
-    def prompt(self, request: Request) -> str:
+    def prompt(self, request: Request) -> str | tuple[int, ...]:
         """What the completions route is sent: the prompt, or the messages one below the other."""
         return request.prompt if request.prompt is not None else "\n\n".join(m["content"] for m in request.messages)
 
@@ -133,7 +133,8 @@ class Line:
         """Dollars that a request can cost (None: unknown): every byte of the prompt a token (no byte-level tokenizer
         makes more of it), every token that may be answered."""
         prompt = sum(len(m["content"].encode(*_BYTES)) + 16 for m in request.messages)
-        prompt += len((request.prompt or "").encode(*_BYTES))
+        given = request.prompt or ""
+        prompt += len(given.encode(*_BYTES)) if isinstance(given, str) else len(given)
         params = self.params(request)
         prompt += len(json.dumps(params))  # schemas and tools are read by the model, too
         return None if self.price is None else self.price.of(prompt, self.most(params))
@@ -142,7 +143,9 @@ class Line:
         """Tokens that a window is asked for before the endpoint says what it took: as providers estimate them."""
         params = self.params(request)
         most = self.most(params)
-        return sum(len(m["content"]) // 4 + 8 for m in request.messages) + len(request.prompt or "") // 4 + most
+        given = request.prompt or ""
+        prompt = len(given) // 4 if isinstance(given, str) else len(given)
+        return sum(len(m["content"]) // 4 + 8 for m in request.messages) + prompt + most
 
     async def send(self, key: str, request: Request) -> Answer:
         """One request, one reply. Raises Fault, Refusal or Closed."""

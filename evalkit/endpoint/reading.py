@@ -50,6 +50,7 @@ def read_reply(reply: Any, key: str, endpoint: Endpoint, latency: float, *, batc
             endpoint=endpoint.label,
             request_id=storable(str(reply.get("id") or "")),
             logprobs=logprobs,
+            scored=read_scored(choice.get("prompt_logprobs")),
         )
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise NoAnswer("malformed", usage) from error
@@ -119,6 +120,14 @@ def _read_logprobs(found: Any, tokenizer: str) -> TokenLogprobs | None:
             top=tuple(tuple((storable(t), _finite(p)) for t, p in (top or {}).items()) for top in tops),
         )
     return None
+
+
+def read_scored(found: Any) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """vLLM's `prompt_logprobs`: nothing for the first token, then ids at each. Empty where it is absent."""
+    if not found:
+        return ()
+    places = (((int(i), _finite(entry["logprob"])) for i, entry in place.items()) for place in found[1:])
+    return tuple(tuple(sorted(place, key=lambda pair: (-pair[1], pair[0]))) for place in places)
 
 
 def _text(place: Mapping[str, Any]) -> str:
