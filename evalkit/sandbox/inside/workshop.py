@@ -21,8 +21,8 @@ import time
 from typing import Any
 
 from . import jail, landlock, wire
-from .scratch import wipe
 from .seccomp import Filter, child_filter, workshop_filter, zygote_filter
+from .zygote import wipe
 
 SCRATCH_MIB = 512
 FILE_SIZE = 128 << 20

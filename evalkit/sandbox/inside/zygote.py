@@ -22,7 +22,6 @@ from collections.abc import Callable  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
 from . import jail, programs  # noqa: E402
-from .scratch import SCRATCH_BYTES, size_of, wipe  # noqa: E402
 from .seccomp import Filter, child_filter  # noqa: E402
 from .syscalls import MACHINE, number  # noqa: E402
 from .wire import CLOCK, ENDED, USAGE_AT  # noqa: E402
@@ -39,6 +38,7 @@ PRELOAD = (
 CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
 PR_GET_TID_ADDRESS = 40
 WNOHANG = 1
+SCRATCH_BYTES = 32 << 20
 GO, TIME, WAIT, END = b"GCWK"
 _CLOSE, _DUP, _KILL, _PRCTL, _WAIT = (number(name) for name in ("close", "dup3", "kill", "prctl", "wait4"))
 _MESSAGE = struct.Struct("<QQQQQQQ")
@@ -186,6 +186,63 @@ class Zygote:
         end = time.monotonic() + seconds
         while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) and time.monotonic() < end:
             time.sleep(0.001)
+
+
+def size_of(folder: str) -> int:
+    """Bytes below a folder while a program changes it. What cannot be looked into is taken to be too much: a folder
+    that may not be listed, or one that lies deeper than there are descriptors."""
+    total = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    directory = entry.is_dir(follow_symlinks=False)
+                    size = size_of(entry.path) if directory else entry.stat(follow_symlinks=False).st_blocks * 512
+                except FileNotFoundError:
+                    continue
+                total += 4096 + size
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, RecursionError):
+        return SCRATCH_BYTES + 1
+    return total
+
+
+def wipe(folder: str) -> None:
+    """Empty a folder, whatever a program made of it: folders that may not be listed, however deep. It holds no
+    descriptor, and changes the working folder instead; nobody else is left to move things about."""
+    above: list[str] = []
+    refused: set[tuple[str, ...]] = set()
+    os.chdir(folder)
+    while True:
+        below = None
+        for name in os.listdir("."):
+            if (*above, name) in refused:
+                continue
+            try:
+                os.unlink(name)
+            except (IsADirectoryError, PermissionError):
+                below = name
+                break
+            except OSError:
+                refused.add((*above, name))
+        if below is not None:
+            try:
+                os.chmod(below, 0o700)
+                os.chdir(below)
+            except OSError:
+                refused.add((*above, below))
+            else:
+                above.append(below)
+        elif above:
+            name = above.pop()
+            os.chdir("..")
+            try:
+                os.rmdir(name)
+            except OSError:
+                refused.add((*above, name))
+        else:
+            return
 
 
 def main() -> None:
