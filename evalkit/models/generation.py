@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from evalkit.models.cached import CachedRows, padding_id
 from evalkit.models.protocol import Generated, cut_at_stop
 from evalkit.records import digest
 
@@ -76,22 +77,9 @@ def context_length(model: Any) -> int | None:
 
 class _Batch:
     def __init__(self, model: Any, tokenizer: Any, rows: Sequence[Row], ends: frozenset[int], stop: Sequence[str]):
-        import torch
-        from transformers import DynamicCache
-
         self.model, self.tokenizer, self.ends, self.stop = model, tokenizer, ends, stop
         self.rows = list(rows)
-        self.device = next(model.parameters()).device
-        longest = max(len(row.ids) for row in rows)
-        pad = next((id for id in (tokenizer.pad_token_id, tokenizer.eos_token_id) if id is not None), 0)
-        self.ids = torch.full((len(rows), longest), pad, dtype=torch.long)
-        self.mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for i, row in enumerate(rows):
-            self.ids[i, longest - len(row.ids) :] = torch.tensor(row.ids)
-            self.mask[i, longest - len(row.ids) :] = 1
-        self.ids, self.mask = self.ids.to(self.device), self.mask.to(self.device)
-        self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
-        self.cache: Any = DynamicCache(config=model.config)
+        self.cached = CachedRows(model, [row.ids for row in rows], padding_id(tokenizer))
         self.start = time.perf_counter()
 
     def run(self, max_new_tokens: int, temperature: float, seed: int) -> None:
@@ -99,7 +87,7 @@ class _Batch:
         room = context_length(self.model)
         alive = list(range(len(self.rows)))
         for step in range(max_new_tokens):
-            logits = self._forward()
+            logits = self.cached.forward()
             tokens = _pick(logits, temperature, None if draws is None else [draws[i][step] for i in alive])
             last = step + 1 == max_new_tokens
             for i, token in zip(alive, tokens, strict=True):
@@ -112,20 +100,8 @@ class _Batch:
             if len(keep) <= 0.75 * len(alive):
                 alive = [alive[k] for k in keep]
                 tokens = [tokens[k] for k in keep]
-                self._compact(keep)
-            self._append(tokens)
-
-    def _forward(self) -> Any:
-        """Logits of the last position, `(rows, vocabulary)`, in fp32."""
-        output = self.model(
-            input_ids=self.ids,
-            attention_mask=self.mask,
-            position_ids=self.positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1].float()
+                self.cached.select(keep)
+            self.cached.append(tokens)
 
     def _advance(self, row: Row, token: int, last: bool, room: int | None) -> None:
         if row.finish:
@@ -147,27 +123,17 @@ class _Batch:
             if cut_at_stop(text, self.stop)[1]:
                 row.finish = "stop"
 
-    def _compact(self, keep: list[int]) -> None:
-        import torch
-
-        index = torch.tensor(keep, device=self.device)
-        self.mask, self.positions = self.mask[index], self.positions[index]
-        self.cache.batch_select_indices(index)
-
-    def _append(self, tokens: list[int]) -> None:
-        import torch
-
-        self.ids = torch.tensor(tokens, device=self.device).unsqueeze(1)
-        self.mask = torch.cat([self.mask, self.mask.new_ones((len(tokens), 1))], dim=1)
-        self.positions = self.positions[:, -1:] + 1
-
 
 def _draws(rows: Sequence[Row], count: int, seed: int) -> list[Any]:
     """Uniform numbers in [0, 1), one stream per row."""
+    return [stream(seed, row.prompt, row.sample).random(count) for row in rows]
+
+
+def stream(seed: int, prompt: str | list[int], sample: int) -> Any:
+    """The numpy generator that one continuation draws from: its own, whatever stands beside it."""
     import numpy as np
 
-    seeds = [int(digest([seed, row.prompt, row.sample]), 16) for row in rows]
-    return [np.random.default_rng(value).random(count) for value in seeds]
+    return np.random.default_rng(int(digest([seed, prompt, sample]), 16))
 
 
 def _pick(logits: Any, temperature: float, draws: list[float] | None) -> list[int]:
