@@ -5,16 +5,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evalkit.errors import ModelError
+from evalkit.errors import ConfigError, ModelError
 from evalkit.prompting import PROMPTING, Prompting
 from evalkit.runs import check_schema, read_json
 
 
-def load_folder(path: str | Path) -> tuple[Any, Any]:
-    """`(model, tokenizer)`, the model in evaluation mode on the best device there is, adapters merged.
+def load_folder(path: str | Path, device: str | None = None) -> tuple[Any, Any]:
+    """`(model, tokenizer)`, the model in evaluation mode on that device, or on the best there is, adapters merged.
 
-    Raises ModelError where the folder, its weights or its tokenizer is missing or broken. Code that a folder brings is
-    never run, and nothing is fetched.
+    Raises ModelError where the folder, its weights or its tokenizer is missing or broken, ConfigError where there is no
+    such device. Code that a folder brings is never run, and nothing is fetched.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -23,7 +23,7 @@ def load_folder(path: str | Path) -> tuple[Any, Any]:
     if not adapter and not (folder / "config.json").is_file():
         raise ModelError("holds no config.json", where=str(path), fix="give the folder of a model, not of a run")
     tokenizer = _tokenizer(folder)
-    model = _weights(folder, adapter)
+    model = _weights(folder, adapter, _device(device))
     embedded = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > embedded:
         raise ModelError(
@@ -64,14 +64,28 @@ def _tokenizer(folder: Path) -> Any:
         raise ModelError(f"its tokenizer cannot be read: {_first_line(error)}", where=str(folder)) from error
 
 
-def _weights(folder: Path, adapter: bool) -> Any:
+def _device(name: str | None) -> str:
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        if torch.empty(0, device=name).is_meta:
+            raise RuntimeError("it holds no numbers")
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"no device {name!r}: {_first_line(error)}", where="device", fix="cpu always works"
+        ) from error
+    return name
+
+
+def _weights(folder: Path, adapter: bool, device: str) -> Any:
     import torch
     from safetensors import SafetensorError
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    options = {"dtype": torch.bfloat16 if device == "cuda" else torch.float32, "local_files_only": True}
+    options = {"dtype": torch.bfloat16 if device.startswith("cuda") else torch.float32, "local_files_only": True}
     try:
         if adapter:
             from peft import AutoPeftModelForCausalLM
