@@ -114,6 +114,21 @@ def _rate(value: float | None) -> str:
 
 
 @app.command()
+def serve(
+    model: Path,
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one")] = 8000,
+    name: Annotated[str | None, typer.Option(help="What requests call it; the folder's name if not given")] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Rows that are generated together at most")] = 64,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; the best there is if not given")] = None,
+) -> None:
+    """Serve a local model behind the OpenAI interface: completions, chat, logprobs, scored prompts."""
+    from evalkit.jobs.serve import serve as job
+
+    job(model, host=host, port=port, name=name, max_batch=max_batch, device=device)
+
+
+@app.command()
 def suites(as_json: Json = False) -> None:
     """List the suites and where their files are."""
     from evalkit.jobs.suites import suites as job
