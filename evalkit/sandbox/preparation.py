@@ -18,19 +18,21 @@ def prepared(test: str, imports: str, entry_point: str) -> dict[str, Any]:
     numbers, which then start anew each time.
     """
     counter = _Counter()
-    tree = ast.parse(test)
-    names = _free_names(tree) | {entry_point}
+    tree, prelude = ast.parse(test), ast.parse(imports)
+    nodes = [*ast.walk(tree)]
+    names = _free_names(nodes) | {entry_point}
     check = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body)
-    code = compile(ast.fix_missing_locations(counter.visit(tree)), "<test>", "exec", dont_inherit=True)
+    resident = leaves_no_trace(nodes) and leaves_no_trace([*ast.walk(prelude)])
+    code = compile(counter.visit(tree), "<test>", "exec", dont_inherit=True)
     return {
         "code": marshal.dumps(code),
         "lines": counter.lines,
         "required": sorted(counter.required),
         "names": sorted(names),
         "check": check,
-        "imports": _parts(ast.parse(imports)),
-        "resident": leaves_no_trace(tree) and leaves_no_trace(ast.parse(imports)),
-        "sees_files": touches_files(tree),
+        "imports": _parts(prelude),
+        "resident": resident,
+        "sees_files": touches_files(nodes),
         "random": "random" in test or "random" in imports,
     }
 
@@ -43,17 +45,17 @@ TRACELESS = {
 """Modules whose use leaves nothing behind for the next run in the same process (numbers drawn apart)."""
 
 
-def leaves_no_trace(tree: ast.Module) -> bool:
+def leaves_no_trace(nodes: list[ast.AST]) -> bool:
     """Whether a second run in the same process finds what the first found: only modules that keep no state are
     imported, and nothing is assigned to them."""
     imported: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             if not {name.split(".")[0] for name in named} <= TRACELESS:
                 return False
             imported |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             root: ast.expr = node
             while isinstance(root, ast.Attribute | ast.Subscript):
@@ -65,9 +67,9 @@ def leaves_no_trace(tree: ast.Module) -> bool:
     return True
 
 
-def touches_files(tree: ast.Module) -> bool:
+def touches_files(nodes: list[ast.AST]) -> bool:
     """Whether a test may look at files: then those of the program's folder stand in for its own."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and node.id == "open":
             return True
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -93,10 +95,10 @@ def _parts(prelude: ast.Module) -> list[tuple[str | None, bytes]]:
     return parts
 
 
-def _free_names(tree: ast.Module) -> set[str]:
+def _free_names(nodes: list[ast.AST]) -> set[str]:
     used: set[str] = set()
     stored = set(dir(builtins))
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else stored).add(node.id)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -120,12 +122,15 @@ class _Counter(ast.NodeTransformer):
         self.required: set[int] = set()
         self._optional = 0
 
+    def visit(self, node: ast.AST) -> Any:
+        return node if isinstance(node, ast.expr) else super().visit(node)  # no assertion stands in an expression
+
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
         number = len(self.lines)
         self.lines.append(ast.unparse(node)[:300])
         if not self._optional and not (isinstance(node.test, ast.Constant) and not node.test.value):
             self.required.add(number)
-        return [_note("__at__", number), node, _note("__held__", number)]
+        return [_note("__at__", number, node), node, _note("__held__", number, node)]
 
     def _branch(self, node: ast.AST) -> ast.AST:
         self._optional += 1
@@ -136,6 +141,9 @@ class _Counter(ast.NodeTransformer):
     visit_If = visit_ExceptHandler = visit_Match = _branch
 
 
-def _note(name: str, number: int) -> ast.stmt:
-    call = ast.Call(func=ast.Name(id=name, ctx=ast.Load()), args=[ast.Constant(value=number)], keywords=[])
-    return ast.Expr(value=call)
+def _note(name: str, number: int, at: ast.Assert) -> ast.stmt:
+    line, column = at.lineno, at.col_offset
+    called = ast.Name(id=name, ctx=ast.Load(), lineno=line, col_offset=column)
+    said = ast.Constant(value=number, lineno=line, col_offset=column)
+    call = ast.Call(func=called, args=[said], keywords=[], lineno=line, col_offset=column)
+    return ast.Expr(value=call, lineno=line, col_offset=column)

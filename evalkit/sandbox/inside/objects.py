@@ -66,14 +66,14 @@ class Objects:
         (null: what they held)."""
         args, kwargs = decode(given, self.look_up)
         sent = containers_of([*args, *kwargs.values()]) if action in ("name", "method", "call") else []
-        before = contents(sent, self.hold)
+        before = contents(sent, self.hold) if sent else None
         try:
             value = self._apply(action, target, args, kwargs)
             made = action in ("copy", "deepcopy") or (action == "name" and self._is_class(target))
             reply = ["ok", {"!h": self.hold(value)} if made else encode(value, self.hold)]
         except BaseException as error:
             reply = failure(error)
-        after = contents(sent, self.hold)
+        after = contents(sent, self.hold) if sent else None
         return [*reply, after if after != before else None]
 
     def _is_class(self, name: str) -> bool:
