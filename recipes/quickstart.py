@@ -35,7 +35,7 @@ QUICK = {
         "training.max_steps=30",
         "training.save_steps=15",
         "eval.samples=10",
-        "eval.every=null",
+        "eval.every=0",
         "guard.enabled=false",
     ],
 }

@@ -1,0 +1,231 @@
+"""Methods beside sft and kd, and what a run is watched by: each through the job, on toy data."""
+
+import json
+from pathlib import Path
+
+import pytest
+from toy import FEW, TINY, toy_problem, toy_recipe
+
+from distill.recipe import TrainRecipe
+from evalkit.errors import ConfigError, DataError
+from evalkit.recipes import parse_recipe
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    for i in range(12):
+        (folder / f"{i}.py").write_text((toy_problem(i).solution or "") * (1 + i % 3))
+    (folder / "again.py").write_text(toy_problem(3).solution or "")
+    (folder / "notes.txt").write_text("not read: another suffix")
+    lines = [
+        {"text": toy_problem(i).solution} if i % 2 else {"content": toy_problem(i).solution} for i in range(20, 40)
+    ]
+    (folder / "more.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def pretrain(corpus: Path, output: Path, **sections: object) -> TrainRecipe:
+    base = {
+        "method": "pretrain",
+        "data": {"corpus": [str(corpus), str(corpus / "more.jsonl")], "max_length": 64, "held_out": 0.2},
+        "output": str(output),
+        "student": TINY,
+        "tokenizer": {"vocab_size": 300},
+        "eval": {"samples": 0, "every": 2, "metric": "loss"},
+        "training": FEW,
+    }
+    return parse_recipe(TrainRecipe, base | sections)
+
+
+def test_pretraining_on_a_corpus(corpus: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    summary = train(pretrain(corpus, tmp_path / "run", training=FEW | {"max_steps": 40, "learning_rate": 1e-2}))
+    scores = [json.loads(line) for line in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
+    losses = {score["step"]: score["loss"] for score in scores if score["suite"] == "held_out"}
+    assert losses[40] < losses[2]
+    assert summary["chosen_step"] == min(losses, key=lambda step: (losses[step], -step))
+    assert all(score["passed"] is None and score["pass_at_1"] is None for score in scores)
+
+
+def test_the_held_out_loss_is_that_of_plain_transformers(corpus: Path, tmp_path: Path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill.corpus import read_corpus
+    from distill.jobs.train import train
+
+    made = pretrain(corpus, tmp_path / "run", eval={"samples": 0, "every": 0, "metric": "loss"})
+    found = next(score["loss"] for score in train(made)["scores"])
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    total, tokens = 0.0, 0
+    for text in read_corpus(made.data).held_out:
+        ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        for start in range(0, len(ids), 64):
+            piece = torch.tensor([ids[start : start + 64]])
+            if piece.shape[1] > 1:
+                with torch.no_grad():
+                    total += model(input_ids=piece, labels=piece).loss.item() * (piece.shape[1] - 1)
+                tokens += piece.shape[1] - 1
+    assert found == pytest.approx(total / tokens, rel=1e-5)
+
+
+def test_a_corpus_is_read_once_and_held_out_by_content(corpus: Path, tmp_path: Path):
+    from distill.corpus import read_corpus
+
+    part = pretrain(corpus, tmp_path).data
+    whole = read_corpus(part)
+    assert whole.repeated == 1
+    assert 0 < len(whole.held_out) < len(whole.learned)
+    assert not set(whole.held_out) & set(whole.learned)
+    fewer = read_corpus(part.model_copy(update={"corpus": [str(corpus)]}))
+    assert set(fewer.held_out) <= set(whole.held_out)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"txt": "x"}', "line 1.*none of the fields"), ("{", "line 1.*no JSON"), ("", "holds no text")],
+)
+def test_bad_corpora(content: str, message: str, tmp_path: Path):
+    from distill.corpus import read_corpus
+
+    (tmp_path / "c.jsonl").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_corpus(pretrain(tmp_path, tmp_path).data.model_copy(update={"corpus": [str(tmp_path / "c.jsonl")]}))
+    with pytest.raises(DataError, match="cannot read"):
+        read_corpus(pretrain(tmp_path, tmp_path).data.model_copy(update={"corpus": [str(tmp_path / "absent.py")]}))
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "jsd"])
+def test_on_policy(divergence: str, toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    train(toy_recipe(toy_dataset, tmp_path / "teacher"))
+    made = toy_recipe(
+        toy_dataset,
+        tmp_path / "run",
+        method="on_policy",
+        teacher=str(tmp_path / "teacher" / "model"),
+        tokenizer={},
+        loss={"alpha": 0, "divergence": divergence},
+        training=FEW | {"max_completion_length": 6},
+    )
+    summary = train(made)
+    assert summary["steps"] == 4
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_packing_keeps_the_rows_and_uses_fewer_places(toy_dataset: Path, tmp_path: Path):
+    import random
+
+    from distill.batches import pack, plan
+    from distill.jobs.train import train
+
+    rng = random.Random(0)
+    lengths = [rng.randint(3, 90) for _ in range(700)]
+    packs = pack(lengths, 100, random.Random(1))
+    assert sorted(i for members in packs for i in members) == list(range(700))
+    assert all(sum(lengths[i] for i in members) <= 100 for members in packs)
+    assert sum(lengths) / (100 * len(packs)) > 0.95
+    assert plan(lengths, 100, batch=4, batches=5, seed=3) == plan(lengths, 100, batch=4, batches=9, seed=3)[:20]
+
+    for method in ({}, {"method": "kd", "teacher": str(tmp_path / "sft" / "model"), "tokenizer": {}}):
+        name = str(method.get("method", "sft"))
+        made = toy_recipe(toy_dataset, tmp_path / name, data={"folder": str(toy_dataset), "packing": True}, **method)
+        assert train(made)["steps"] == 4
+
+
+def test_qlora(toy_dataset: Path, tmp_path: Path):
+    """Where bitsandbytes is installed the frozen weights are in 4 bits and the adapter learns; where not, one line."""
+    import importlib.util
+
+    from distill.jobs.train import train
+
+    train(toy_recipe(toy_dataset, tmp_path / "base", student={"layers": 1, "hidden": 64, "heads": 2}))
+    made = toy_recipe(
+        toy_dataset,
+        tmp_path / "run",
+        student={"path": str(tmp_path / "base" / "model")},
+        tokenizer={},
+        lora={"r": 4, "quantize": "4bit"},
+    )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(ConfigError, match="needs bitsandbytes"):
+            train(made)
+        return
+    assert train(made)["method"] == "sft+lora"
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists()
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert "quantization_config" not in config  # the product needs no bitsandbytes
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"method": "pretrain"}, "needs data.corpus"),
+        ({"method": "kd"}, "exactly one of: teacher"),
+        ({"method": "kd", "teacher": "t", "cache": "c"}, "exactly one of: teacher"),
+        ({"method": "sft", "cache": "c"}, "cache is only used by"),
+        ({"method": "on_policy", "cache": "c"}, "needs a teacher"),
+        ({"method": "on_policy", "teacher": "t"}, "alpha 0"),
+        ({"method": "on_policy", "teacher": "t", "loss": {"alpha": 0, "divergence": "skew_kl"}}, "has forward_kl"),
+        ({"eval": {"metric": "loss"}}, "give data.corpus"),
+        ({"eval": {"n": 4}}, "needs a temperature"),
+        (
+            {
+                "method": "kd",
+                "served": {"base_url": "http://h", "model": "m"},
+                "tokenizer": {"path": "t"},
+                "loss": {"temperature": 2},
+            },
+            "at temperature 1",
+        ),
+    ],
+)
+def test_recipes_that_mean_nothing_are_refused(sections: dict, message: str, toy_dataset: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=message):
+        toy_recipe(toy_dataset, tmp_path / "run", **sections)
+
+
+def test_a_time_limit_that_strikes_is_not_measured(
+    toy_dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    from distill.jobs.train import train
+
+    limited = {"every": 0, "samples": 3, "max_new_tokens": 4, "time_limit": 1e-6}
+    summary = train(toy_recipe(toy_dataset, tmp_path / "run", eval=limited))
+    (score,) = summary["scores"]
+    assert (score["pass_at_1"], score["passed"], score["attempted"]) == (None, None, 0)
+    assert "not measured: the limit" in capfd.readouterr().err
+
+
+def test_pass_at_k_inside_training(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    sampled = {"every": 0, "samples": 3, "max_new_tokens": 4, "n": 2, "temperature": 0.8}
+    (score,) = train(toy_recipe(toy_dataset, tmp_path / "run", eval=sampled))["scores"]
+    assert score["attempted"] == 6
+    assert set(score["pass_at_k"]) == {"2"}
+
+
+def test_a_loss_near_zero_is_no_good_news(toy_dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """The floor is set so high that the first logged loss is below it: the alarm sounds once, and the student must
+    show at once what it can do."""
+    from distill.jobs.train import train
+
+    watched = {"every": 0, "samples": 2, "max_new_tokens": 4}
+    train(toy_recipe(toy_dataset, tmp_path / "run", eval=watched, guard={"loss_floor": 99, "warmup": 9}))
+    assert capfd.readouterr().err.count("nats a token at step 1") == 1
+    lines = (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 4]
+
+
+def test_by_default_there_are_ten_evaluations(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    watched = {"samples": 1, "max_new_tokens": 2}
+    train(toy_recipe(toy_dataset, tmp_path / "run", eval=watched, training=FEW | {"max_steps": 20}))
+    lines = (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(2, 21, 2))
