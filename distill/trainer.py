@@ -23,6 +23,9 @@ def head_of(model: Any) -> Head:
     if hasattr(module, "lora_A"):
         for name in module.active_adapters:
             weight = weight + module.get_delta_weight(name)
+    scale = getattr(base.config, "logit_scale", None) or 1 / (getattr(base.config, "logits_scaling", None) or 1)
+    if scale != 1:  # Cohere multiplies its logits, Granite divides them
+        weight = weight * scale
     return Head(weight, getattr(module, "bias", None), softcap)
 
 
@@ -133,6 +136,6 @@ class DistillTrainer(Ours, Trainer):
         return (loss, {}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if self.last_sums is not None and "loss" in logs:
+        if self.last_sums is not None and self.spec.alpha < 1 and "loss" in logs:
             logs = {**logs, "ce": self.last_sums.ce.item(), "divergence": self.last_sums.divergence.item()}
         super().log(logs, start_time)

@@ -117,6 +117,26 @@ def test_on_policy(divergence: str, toy_dataset: Path, tmp_path: Path):
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize(("student_rows", "teacher_rows"), [(304, 320), (320, 304)])
+def test_heads_padded_to_other_sizes_just_work(student_rows: int, teacher_rows: int, toy_dataset: Path, tmp_path: Path):
+    """Qwen2.5-Coder's case in small: one tokenizer, heads of different sizes, and the padding has no part in it."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill.jobs.train import train
+
+    train(toy_recipe(toy_dataset, tmp_path / "base", tokenizer={"vocab_size": 300}))
+    for name, rows in (("student", student_rows), ("teacher", teacher_rows)):
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "base" / "model")
+        model.resize_token_embeddings(rows, mean_resizing=False)
+        model.get_output_embeddings().weight.data[300:] = 50.0  # a padded row that took part would win every softmax
+        model.save_pretrained(tmp_path / name)
+        AutoTokenizer.from_pretrained(tmp_path / "base" / "model").save_pretrained(tmp_path / name)
+    where = {"teacher": str(tmp_path / "teacher"), "student": {"path": str(tmp_path / "student")}, "tokenizer": {}}
+    summary = train(toy_recipe(toy_dataset, tmp_path / "run", method="kd", loss={"alpha": 0.2}, **where))
+    assert summary["log"][0]["divergence"] == pytest.approx(0, abs=1e-6)  # the same weights: nothing to learn
+    assert summary["log"][0]["ce"] < 6
+
+
 def test_packing_keeps_the_rows_and_uses_fewer_places(toy_dataset: Path, tmp_path: Path):
     import random
 
