@@ -1,10 +1,11 @@
 """Evaluation inside a run: scores at intervals, the best weights kept, the guard's stop, nothing disturbed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import FEW, toy_recipe
+from toy import FEW, toy_problem, toy_recipe
 
 from evalkit.errors import TrainingError
 from evalkit.runs import read_json, read_jsonl
@@ -91,6 +92,29 @@ def test_the_guard_stops_a_collapsing_run(toy_dataset: Path, tmp_path: Path, mon
     made = toy_recipe(toy_dataset, tmp_path / "run", eval={"every": 1, "samples": 3}, training=FEW)
     with pytest.raises(TrainingError, match="2 evaluations in a row"):
         train(made)
+    assert (tmp_path / "run" / "best" / "model.safetensors").exists()
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_the_guard_stops_a_run_that_is_made_to_collapse(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """Nothing scripted: every row teaches the loop, the loss goes down nicely, and the student ends in it."""
+    from distill.jobs.train import train
+
+    data = tmp_path / "data"
+    data.mkdir()
+    for split, indices in (("train", range(40)), ("validation", range(40, 46))):
+        problems = [toy_problem(i) for i in indices]
+        looped = [p.model_copy(update={"solution": p.prompt + "\n" + "    return" * 12 + "\n"}) for p in problems]
+        lines = [json.dumps({"problem": p.model_dump(mode="json")}) for p in looped]
+        (data / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    training = FEW | {"max_steps": 300, "learning_rate": 1e-2, "save_steps": 100}
+    watched = {"every": 20, "samples": 6, "max_new_tokens": 40}
+    made = toy_recipe(data, tmp_path / "run", eval=watched, guard={"warmup": 40}, training=training)
+    with pytest.raises(TrainingError, match="are collapsed"):
+        train(made)
+    said = capfd.readouterr().err
+    assert "training stops if this goes on" in said
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
     assert not (tmp_path / "run" / "summary.json").exists()
 
