@@ -66,6 +66,7 @@ class Zygote:
         self.folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
         self.word, self.sockets, self.message = bytearray(16), bytearray(64), bytearray(_MESSAGE.size)
         self.answer, self.spare, self.clock = bytearray(ENDED.size), bytearray(ENDED.size), bytearray(CLOCK.size)
+        self.nothing = bytes(ENDED.size)
         self._buffers = bytearray(struct.pack("<QQ", _address(self.word), len(self.word)))
         self._listing = bytearray(512)  # the longest name fits beside two others
         minus = ctypes.c_long.from_param  # a number below zero, as an argument
@@ -122,6 +123,7 @@ class Zygote:
                 clean = self._end(pid)
                 pid = 0
                 raw(*self.send_answer)
+                self.answer[:] = self.nothing  # how this one ended is not for the next one's eyes
                 if not clean:
                     os._exit(1)  # what cannot be taken away must not be found by the next: the driver makes another
             elif said == TIME:
@@ -160,6 +162,7 @@ class Zygote:
         raw(*self.rewind)
         if raw(*self.list) == _EMPTY:
             return True
+        self._listing[:] = bytes(len(self._listing))
         wipe(self.scratch)
         os.chdir(self.scratch)
         return not os.listdir(self.scratch)
@@ -168,6 +171,7 @@ class Zygote:
         """Count what another process used to what the program used."""
         status, running, *times, peak = ENDED.unpack(self.answer)
         _, _, *more, other = ENDED.unpack(self.spare)
+        self.spare[:] = self.nothing
         ENDED.pack_into(self.answer, 0, status, running, *map(sum, zip(times, more, strict=True)), max(peak, other))
 
     def _tell_time(self, pid: int) -> None:
@@ -179,6 +183,7 @@ class Zygote:
             used = 0.0
         CLOCK.pack_into(self.clock, 0, used, full)
         raw(*self.send_clock)
+        self.clock[:] = bytes(CLOCK.size)
 
     @staticmethod
     def _wait(pid: int, seconds: float) -> None:

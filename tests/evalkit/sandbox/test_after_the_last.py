@@ -41,6 +41,28 @@ def test_the_folder_is_empty_for_the_next(sandbox, mess):
     assert judge(sandbox, HONEST, files={"big.txt": "x" * 100_000}).passed
 
 
+LOOK = """
+import sys
+
+def f(x):
+    frame, found = sys._getframe(), []
+    while frame := frame.f_back:
+        held = frame.f_locals.get("self")
+        found += [(name, bytes(kept)) for name, kept in vars(held or f).items() if type(kept) is bytearray]
+    kept = {name: held[48 * (name == "_listing"):] for name, held in found if name in NAMES}  # 48: its `.` and `..`
+    return {name: held.hex() for name, held in kept.items() if any(held)}, len(kept)
+"""
+
+
+def test_how_a_program_ended_and_what_it_wrote_are_forgotten(sandbox):
+    """Walking up its stack a program finds the jail's own memory; there is nothing of its predecessor in it."""
+    judge(sandbox, "import os\ndef f(x):\n    open('hello', 'w').close()\n    os._exit(77)")
+    judge(sandbox, "import os\ndef f(x):\n    while True: pass", limits=Limits(cpu=0.1))
+    look = "NAMES = 'answer', 'spare', 'clock', '_listing'\n" + LOOK
+    found = sandbox.run(Job(id="y", program=look, entry_point="f", tests=("assert f(1) == ({}, 4)",)))
+    assert found.passed, found
+
+
 def test_a_hidden_folder_is_no_way_round_the_disk_limit():
     with Sandbox(1, tier=Tier.LANDLOCK) as sandbox:
         for hide in ("os.mkdir('d', 0o300); os.chdir('d')", "[(os.mkdir('d'), os.chdir('d')) for _ in range(100)]"):
