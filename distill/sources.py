@@ -16,18 +16,18 @@ class Standing(StrEnum):
     REFUSED = "refused"
 
 
-SOURCES = ("local", "sampled", "top_k", "served", "words")
+SOURCES = ("local", "sampled", "top_k", "served")
 """A model here; a cache of draws; a cache of the k likeliest with the mass of the rest; a server that scores given
-text; an API that says the log-probabilities of its own words."""
+text."""
 
 E, U, B, R = Standing.EXACT, Standing.UNBIASED, Standing.BIASED, Standing.REFUSED
 
 TABLE: dict[str, dict[str, Standing]] = {
-    "forward_kl": {"local": E, "sampled": U, "top_k": B, "served": B, "words": B},
-    "reverse_kl": {"local": E, "sampled": R, "top_k": B, "served": B, "words": B},
-    "jsd": {"local": E, "sampled": R, "top_k": B, "served": B, "words": B},
-    "skew_kl": {"local": E, "sampled": R, "top_k": B, "served": B, "words": B},
-    "mse": {"local": E, "sampled": R, "top_k": R, "served": R, "words": R},
+    "forward_kl": {"local": E, "sampled": U, "top_k": B, "served": B},
+    "reverse_kl": {"local": E, "sampled": R, "top_k": B, "served": B},
+    "jsd": {"local": E, "sampled": R, "top_k": B, "served": B},
+    "skew_kl": {"local": E, "sampled": R, "top_k": B, "served": B},
+    "mse": {"local": E, "sampled": R, "top_k": R, "served": R},
 }
 """Divergence -> source -> standing."""
 
@@ -46,8 +46,8 @@ REFUSALS = {
 
 
 def standing(divergence: str, source: str, *, temperature: float = 1.0) -> Standing:
-    """How the divergence stands with a source. Servers and APIs score at temperature 1 only."""
-    if source in ("served", "words") and temperature != 1:
+    """How the divergence stands with a source. Servers score at temperature 1 only."""
+    if source == "served" and temperature != 1:
         return Standing.REFUSED
     return TABLE[divergence][source]
 
