@@ -48,6 +48,33 @@ def cache(recipe: Path, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def preflight(
+    recipe: Path,
+    overrides: Overrides = None,
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Another benchmark file that must not leak into the rows")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON")] = False,
+) -> None:
+    """Look a run over before its first step: data, labels, memory, time, loss, leakage. Exit 2 where it is refused."""
+    from distill.recipe import TrainRecipe
+    from evalkit.recipes import load_recipe
+
+    loaded = load_recipe(TrainRecipe, recipe, overrides or ())
+    from distill.jobs.preflight import preflight as job
+
+    report = job(loaded, against or ())
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        from distill.preflight.page import print_page
+
+        print_page(report)
+    if report.refused:
+        raise typer.Exit(2)
+
+
+@app.command()
 def tokenizer(
     dataset: Path,
     out: Annotated[Path, typer.Option(help="Folder to write")],
