@@ -32,15 +32,18 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
     run = RunFolder(recipe.output, "train", recipe.model_dump(mode="json")).open()
     if run.finished:
         return run.summary
-    _quiet(recipe)
+    quiet(recipe)
     with ExitStack() as stack:
         with run.or_nothing(PotstillError, holds=(run.path / "targets").exists):
             from distill.building import build
+            from distill.preflight import before_loading, before_training
             from distill.preparation import prepare
 
+            before_loading(recipe, run.path)
             _ask_server(recipe)
             parts = prepare(recipe, run.path / "tokenizer")
             built = build(recipe, run, parts, stack)
+            before_training(recipe, run.path, parts, built)
         trainer = built.trainer
         run.update_manifest(**parts.facts)
         started = time.monotonic()
@@ -74,7 +77,7 @@ def _ask_server(recipe: TrainRecipe) -> None:
     )
 
 
-def _quiet(recipe: TrainRecipe) -> None:
+def quiet(recipe: TrainRecipe) -> None:
     """No network where every path is local, no bars but ours. Before the libraries are imported."""
     paths = [path for path in (recipe.student.path, recipe.tokenizer.path, recipe.teacher) if path is not None]
     if all(Path(path).is_dir() for path in paths):
