@@ -11,7 +11,8 @@ class Vocabulary:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.real = frozenset(tokenizer.get_vocab().values())
-        self.special = frozenset(tokenizer.all_special_ids)
+        self.longest = max(map(len, tokenizer.get_vocab()), default=1)
+        """Characters of the longest token."""
         self._added = frozenset(tokenizer.added_tokens_decoder)
         self._kinds = _decoders(tokenizer)
         self._bytes: dict[int, bytes] = {}

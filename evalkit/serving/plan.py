@@ -16,7 +16,7 @@ from evalkit.serving.parameters import (
     read_sampling,
     streamed,
 )
-from evalkit.serving.prompts import Prompt, read_messages, read_prompts
+from evalkit.serving.prompts import Prompt, Reader
 from evalkit.serving.refusals import Refusal, invalid, too_long
 from evalkit.serving.work import Job, Ticket
 
@@ -86,9 +86,8 @@ def _prompts(body: Mapping[str, Any], engine: Engine, chat: bool) -> list[Prompt
     needed = "messages" if chat else "prompt"
     if body.get(needed) is None:
         raise invalid(needed, "is missing")
-    if chat:
-        return [read_messages(body["messages"], engine.tokenizer)]
-    return read_prompts(body["prompt"], engine.tokenizer, engine.vocabulary.real)
+    reader = Reader(engine.tokenizer, engine.vocabulary, engine.room)
+    return [reader.messages(body["messages"])] if chat else reader.prompts(body["prompt"])
 
 
 def _limit(prompt: Prompt, sampling: Sampling, room: int | None) -> int:
@@ -97,7 +96,7 @@ def _limit(prompt: Prompt, sampling: Sampling, room: int | None) -> int:
     if room is None:
         return LONG if asked is None else asked
     if length > room or (length == room and asked != 0):
-        raise too_long(length, room)
+        raise too_long(f"{length} tokens", room)
     return room - length if asked is None else min(asked, room - length)
 
 

@@ -34,8 +34,8 @@ def unknown(param: str) -> Refusal:
     return Refusal(400, f"{param[:100]}: no such parameter", param=param[:100], code="unknown_parameter")
 
 
-def too_long(tokens: int, room: int) -> Refusal:
-    said = f"the prompt has {tokens} tokens and the model {room} positions: there is no room for an answer"
+def too_long(length: str, room: int) -> Refusal:
+    said = f"the prompt has {length} and the model {room} positions: there is no room for an answer"
     return Refusal(400, said, param="prompt", code="context_length_exceeded")
 
 

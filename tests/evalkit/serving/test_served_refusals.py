@@ -1,6 +1,7 @@
 """What the server refuses, and how: OpenAI's error form, the parameter by name, never in silence."""
 
 import json
+import time
 from typing import Any
 
 import httpx2
@@ -125,6 +126,9 @@ def test_a_full_context_has_its_own_code(server: Served) -> None:
         refusal(server.ask("chat/completions", messages=[{"role": "user", "content": "x " * ROOM}]))["code"]
         == error["code"]
     )
+    start = time.perf_counter()
+    assert refusal(server.ask("completions", prompt="x" * 8_000_000))["code"] == error["code"]
+    assert time.perf_counter() - start < 2, "a text that cannot fit is not read"
     assert refusal(server.ask("completions", prompt=[*full, 5], max_tokens=0))["code"] == error["code"]
     scored = server.post("completions", prompt=full, max_tokens=0, prompt_logprobs=1)
     assert len(scored["choices"][0]["prompt_logprobs"]) == ROOM
