@@ -24,7 +24,7 @@ ALWAYS = "mini-humaneval"
 SHOWN = 3
 """Nearest examples in a finding."""
 
-NEAR = 0.3
+NEAR = 0.5
 """Share of a task's n-grams in one row from which they are near."""
 
 Hit = tuple[str, str, float]

@@ -158,7 +158,8 @@ def _evaluating(subject: Subject, training: float) -> Iterator[Finding]:
     every = max(1, subject.args.max_steps // 10) if every is None else every
     times = 1 if every == 0 else max(1, -(-subject.args.max_steps // every))
     share = times * each / (training + times * each)
-    what = f"at most {duration(each)} for each of {counted(times, 'evaluation')} of {len(problems)} problems: "
+    which = "the one evaluation" if times == 1 else f"each of {times:,} evaluations"
+    what = f"at most {duration(each)} for {which} of {counted(len(problems), 'problem')}: "
     what += f"{share:.0%} of the run, {duration(training + times * each)} in all"
     facts = {"each": round(each, 2), "times": times, "problems": len(problems), "share": round(share, 4)}
     if share <= EVALUATING or times == 1:

@@ -68,8 +68,9 @@ def _sample(spans: tuple[Span, ...]) -> Table:
     table.add_column(ratio=1, overflow="fold")
     for span in spans:
         label = f"  {span.kind}" + (f" x {span.weight:g}" if span.weight not in (0.0, 1.0) else "")
+        style = SPANS[span.kind] + (" dim" if 0 < span.weight < 1 else "")
         for number, line in enumerate(_lines(span)):
-            table.add_row(Text(label if number == 0 else "", style=SPANS[span.kind]), Text(line, SPANS[span.kind]))
+            table.add_row(Text(label if number == 0 else "", style=style), Text(line, style))
     return table
 
 

@@ -110,8 +110,9 @@ def _filling(subject: Subject) -> Finding:
     """Padding is computed like text, and for nothing."""
     planned, packed = subject.planned, subject.recipe.data.packed
     share = 1 - planned.real / planned.padded
+    times = f"{planned.epochs:.2g}" if planned.epochs < 10 else f"{planned.epochs:,.0f}"
     how = "packed" if packed else "by length"
-    what = f"{share:.1%} of the positions are padding ({how}); every row is read {planned.epochs:.3g} times"
+    what = f"{share:.1%} of the positions are padding ({how}); every row is read {times} times"
     facts = {"padding_share": round(share, 4), "packed": packed, "epochs": round(planned.epochs, 3)}
     if share <= PADDED:
         return ok(TOPIC, "padding", what, **facts)

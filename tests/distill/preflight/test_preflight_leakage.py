@@ -54,9 +54,8 @@ def test_layout_and_another_signature_do_not_hide_it(tmp_path: Path):
 
 
 def test_a_reworded_end_is_near(tmp_path: Path):
-    task = next(t for t in load_suite(SUITE) if len(t.prompt.split()) > 24)
-    prompt = task.prompt.replace(task.entry_point, "other").replace('"""', " And so on, as ever.", 2).rstrip()
-    prompt = f'def other(a):\n    """{" ".join(task.prompt.split()[6:])}'
+    task = max(load_suite(SUITE), key=lambda t: len(t.prompt))
+    prompt = f'def other(a):\n    """So: {" ".join(task.prompt.split()[4:])}'
     stolen = task.model_copy(
         update={"id": "stolen/1", "prompt": prompt, "entry_point": "other", "solution": f"{prompt}\n    return 1\n"}
     )
