@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from distill.jobs.cache import CacheRecipe
 from distill.recipe import TrainRecipe
 from evalkit.recipes import load_recipe
 from synth.recipe import GenerateRecipe
@@ -44,7 +45,8 @@ def _cpu_seconds(name: str) -> float:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads(path: Path) -> None:
-    kind = GenerateRecipe if "tasks:" in path.read_text() else TrainRecipe
+    keys = path.read_text()
+    kind = GenerateRecipe if "tasks:" in keys else TrainRecipe if "method:" in keys else CacheRecipe
     load_recipe(kind, path)
 
 

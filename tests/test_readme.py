@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -92,6 +94,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, teacher_url: str) -> Path:
         "student: {layers: 1, hidden: 16, heads: 2}\neval: {samples: 2, max_new_tokens: 8}\n"
         "training: {max_steps: 300, per_device_train_batch_size: 2}\n"
     )
+    (folder / "cache.yaml").write_text("output: cache\nteacher: runs/quickstart/kd/model\ndata: {folder: data}\n")
     program = {"id": "1", "language": "c", "program": "int one(void) { return 1; }", "entry_point": "one"}
     (folder / "programs.jsonl").write_text(json.dumps(program) + "\n")
     with gzip.open(folder / "HumanEval.jsonl.gz", "wt") as file:
@@ -111,6 +114,21 @@ def execute(command: str, folder: Path) -> str:
     return done.stdout
 
 
+def serve(command: str, folder: Path) -> None:
+    """Start it on a free port, wait for its line, ask it, end it."""
+    program = [sys.executable, "-c", "from evalkit.cli import main; main()", *shlex.split(command)[1:]]
+    program[-1] = "0"
+    with subprocess.Popen(program, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        said = next(line for line in server.stderr if "http://" in line)
+        url = re.search(r"http://\S+", said)
+        assert url
+        with urllib.request.urlopen(f"{url[0]}/models", timeout=60) as answer:
+            assert json.load(answer)["data"][0]["id"] == "kd"
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) == 0
+
+
 def test_the_readme_has_commands() -> None:
     assert {"make quickstart", "make test", "evalkit suites", "synth generate my-recipe.yaml"} <= set(commands())
 
@@ -121,6 +139,11 @@ def test_every_command_runs_as_written(world: Path, model_url: str) -> None:
     for command in commands():
         if command.startswith("distill train recipe.yaml"):
             command = f"{command} --set training.max_steps=4"  # the run that the fixture has finished
+        if command.startswith("distill preflight"):
+            command = f"{command} --set training.max_steps=4 --set output=looked-over"
+        if command.startswith("evalkit serve"):
+            serve(command, world)
+            continue
         if command.startswith("synth serve-teacher"):
             with teacher(8811, *shlex.split(command)[2:]):  # it serves until it is ended
                 continue

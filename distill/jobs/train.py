@@ -29,7 +29,7 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
 
     A run that is refused before its first step leaves no folder behind.
     """
-    run = RunFolder(recipe.output, "train", recipe.model_dump(mode="json")).open()
+    run = RunFolder(recipe.output, "train", recipe.model_dump(mode="json"), may_change=("preflight",)).open()
     if run.finished:
         return run.summary
     quiet(recipe)
@@ -139,6 +139,18 @@ def _summary(recipe: TrainRecipe, parts: Any, trainer: Any, history: Any, step: 
     }
 
 
+def _merged(recipe: TrainRecipe, run: RunFolder, model: Any) -> Any:
+    """The model with its adapters in it. Those of a 4-bit base go into the base as it was before: the product needs
+    no other library than transformers."""
+    if recipe.lora is None or recipe.lora.quantize is None or recipe.student.path is None:
+        return model.merge_and_unload()
+    from peft import PeftModel
+
+    from distill.students import load_model
+
+    return PeftModel.from_pretrained(load_model(recipe.student.path), run.path / "adapter").merge_and_unload()
+
+
 def _write_product(recipe: TrainRecipe, run: RunFolder, model: Any, parts: Any, summary: dict[str, Any]) -> None:
     from distill.checkpoint import is_adapter, provenance, save_folder, write_model
 
@@ -146,7 +158,7 @@ def _write_product(recipe: TrainRecipe, run: RunFolder, model: Any, parts: Any, 
     facts |= {key: summary[key] for key in ("chosen_step", "steps", "scores")}
     if is_adapter(model):
         save_folder(lambda folder: write_model(model, parts.tokenizer, PROMPTING, facts, folder), run.path / "adapter")
-        model = model.merge_and_unload()
+        model = _merged(recipe, run, model)
     save_folder(lambda folder: write_model(model, parts.tokenizer, PROMPTING, facts, folder), run.path / "model")
     log = "".join(json.dumps(entry) + "\n" for entry in summary["log"])
     write_atomic(run.path / "log.jsonl", log)
