@@ -115,7 +115,8 @@ def student(recipe: TrainRecipe, tokenizer: Any) -> Any:
         quantize = recipe.lora is not None and recipe.lora.quantize is not None
         return load_quantized(recipe.student.path) if quantize else load_model(recipe.student.path)
     seed = int(recipe.training.get("seed", DEFAULTS["seed"]))
-    return new_student(shape_of(recipe.student), tokenizer, max_length=recipe.data.max_length, seed=seed)
+    part = recipe.student
+    return new_student(shape_of(part), tokenizer, max_length=recipe.data.max_length, seed=seed, dropout=part.dropout)
 
 
 def data_facts(recipe: TrainRecipe, material: Material) -> dict[str, Any]:

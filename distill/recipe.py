@@ -25,6 +25,8 @@ class StudentPart(Recipe):
     """Width of the feed-forward layer; 8/3 of `hidden` where it is not given."""
     qk_norm: bool = False
     """Normalise queries and keys (Qwen3's attention): a new student learns faster and bears higher rates."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Of attention weights, in a new student; one from a folder has its own."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "StudentPart":
@@ -36,6 +38,8 @@ class StudentPart(Recipe):
             raise ValueError("a shape needs all of layers, hidden and heads")
         if self.qk_norm and self.path is not None:
             raise ValueError("qk_norm belongs to a new student, not to one from a folder")
+        if self.dropout and self.path is not None:
+            raise ValueError("dropout belongs to a new student; one from a folder has its own")
         return self
 
 

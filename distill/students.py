@@ -66,7 +66,7 @@ def shape_of(part: StudentPart) -> Shape:
     return Shape(part.layers, part.hidden, part.heads, kv_heads, intermediate, part.qk_norm)
 
 
-def new_student(shape: Shape, tokenizer: Any, *, max_length: int, seed: int) -> Any:
+def new_student(shape: Shape, tokenizer: Any, *, max_length: int, seed: int, dropout: float = 0.0) -> Any:
     """A randomly initialised Llama or Qwen3 decoder in fp32, with the tokenizer's ids for pad, bos and eos.
 
     Weights start at a spread of 1 / sqrt(width). The usual 0.02 is made for widths of thousands; at 128 it leaves
@@ -85,6 +85,7 @@ def new_student(shape: Shape, tokenizer: Any, *, max_length: int, seed: int) -> 
         head_dim=shape.hidden // shape.heads,
         max_position_embeddings=max(1024, 4 * max_length),
         tie_word_embeddings=True,
+        attention_dropout=dropout,
         initializer_range=shape.hidden**-0.5,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,

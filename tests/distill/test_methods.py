@@ -230,6 +230,18 @@ def test_pass_at_k_inside_training(toy_dataset: Path, tmp_path: Path):
     assert set(score["pass_at_k"]) == {"2"}
 
 
+def test_dropout_is_there_while_training_and_gone_afterwards(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    shape = {"layers": 1, "hidden": 16, "heads": 2}
+    found = [
+        train(toy_recipe(toy_dataset, tmp_path / f"{rate}", student={**shape, "dropout": rate})) for rate in (0.0, 0.5)
+    ]
+    assert found[0]["loss"] != found[1]["loss"]
+    config = json.loads((tmp_path / "0.5" / "model" / "config.json").read_text())
+    assert config["attention_dropout"] == 0.5  # transformers leaves it out in eval mode
+
+
 def test_a_loss_near_zero_is_no_good_news(toy_dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     """The floor is set so high that the first logged loss is below it: the alarm sounds once, and the student must
     show at once what it can do."""
