@@ -59,8 +59,10 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
 
 
 def _trainer(recipe: TrainRecipe, parts: Parts, args: Any) -> Any:
+    from transformers import set_seed
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+    set_seed(args.seed)  # adapters are drawn before the trainer sets it
     lora = _lora(recipe)
     trainer: Any
     if recipe.method == "on_policy":

@@ -130,15 +130,14 @@ def encode_rows(
 
 
 def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
-    """Documents as rows of at most `max_length` ids, each token learned but the first of a row; end-of-text after each
-    document. A longer document is cut into pieces."""
+    """Documents as rows of at most `max_length` ids, end-of-text after each. A longer document is cut into pieces, each
+    of which begins with the last token of the one before: every token but a document's first is learned, once."""
     rows = []
     for ids in tokenizer(list(texts))["input_ids"]:
         whole = [*ids, tokenizer.eos_token_id]
-        for start in range(0, len(whole), max_length):
+        for start in range(0, len(whole) - 1, max_length - 1):
             piece = whole[start : start + max_length]
-            if len(piece) > 1:
-                rows.append(Tokens(piece, piece, [1.0] * len(piece)))
+            rows.append(Tokens(piece, piece, [1.0] * len(piece)))
     if not rows:
         raise DataError("no document has a token to learn", where="data.corpus")
     return Encoded(rows, 0, 0)

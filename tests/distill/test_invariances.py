@@ -250,6 +250,6 @@ def test_a_killed_run_ends_bit_equal(toy_dataset: Path, tmp_path: Path, step: in
     killed = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "cut" / "summary.json").exists()
-    train(recipe(toy_dataset, tmp_path / "cut", training=TRAINING))
+    train(recipe(toy_dataset, tmp_path / "cut", training=TRAINING, eval=EVAL))
     whole, cut = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()

@@ -63,12 +63,11 @@ def test_the_held_out_loss_is_that_of_plain_transformers(corpus: Path, tmp_path:
     total, tokens = 0.0, 0
     for text in read_corpus(made.data).held_out:
         ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-        for start in range(0, len(ids), 64):
+        for start in range(0, len(ids) - 1, 63):
             piece = torch.tensor([ids[start : start + 64]])
-            if piece.shape[1] > 1:
-                with torch.no_grad():
-                    total += model(input_ids=piece, labels=piece).loss.item() * (piece.shape[1] - 1)
-                tokens += piece.shape[1] - 1
+            with torch.no_grad():
+                total += model(input_ids=piece, labels=piece).loss.item() * (piece.shape[1] - 1)
+            tokens += piece.shape[1] - 1
     assert found == pytest.approx(total / tokens, rel=1e-5)
 
 
@@ -82,6 +81,33 @@ def test_a_corpus_is_read_once_and_held_out_by_content(corpus: Path, tmp_path: P
     assert not set(whole.held_out) & set(whole.learned)
     fewer = read_corpus(part.model_copy(update={"corpus": [str(corpus)]}))
     assert set(fewer.held_out) <= set(whole.held_out)
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 127, 128, 200])
+def test_pieces_of_a_document_lose_no_token(length: int):
+    from distill.data import encode_texts
+    from distill.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer(["x"], 270)
+    rows = encode_texts(["".join(chr(97 + i % 26) for i in range(length))], tokenizer, 64).rows
+    whole = [i for number, row in enumerate(rows) for i in row.input_ids[number > 0 :]]
+    assert whole == [*tokenizer("".join(chr(97 + i % 26) for i in range(length)))["input_ids"], tokenizer.eos_token_id]
+    assert sum(row.learned for row in rows) == length
+
+
+def test_adapters_follow_the_seed(toy_dataset: Path, tmp_path: Path):
+    import torch
+
+    from distill.jobs.train import train
+
+    train(toy_recipe(toy_dataset, tmp_path / "base"))
+    sections = {"student": {"path": str(tmp_path / "base" / "model")}, "tokenizer": {}, "lora": {"r": 2}}
+    losses = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        torch.rand(len(losses) + 1)  # whatever was drawn before has no part in it
+        made = toy_recipe(toy_dataset, tmp_path / name, training=FEW | {"seed": seed}, **sections)
+        losses.append([entry["grad_norm"] for entry in train(made)["log"]])
+    assert losses[0] == losses[1] != losses[2]
 
 
 @pytest.mark.parametrize(
