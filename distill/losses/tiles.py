@@ -45,7 +45,7 @@ def token_tile(hidden: Tensor, spec: LossSpec) -> int:
     if spec.token_tile is not None:
         return spec.token_tile
     elements = TILE_ELEMENTS.get(hidden.device.type, TILE_ELEMENTS["cuda"])
-    return max(128, elements // min(spec.valid, spec.vocab_tile or VOCAB_TILE))
+    return max(256, elements // min(spec.valid, spec.vocab_tile or VOCAB_TILE))
 
 
 def part_rows(logits: Tensor) -> int:
