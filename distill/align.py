@@ -34,6 +34,11 @@ def aligned_vocabulary(student: Any, teacher: Any, student_rows: int, teacher_ro
     return valid
 
 
+def vocabulary_size(tokenizer: Any) -> int:
+    """One more than the largest id that is real. Not the number of tokens: ids may have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
 def _by_id(tokenizer: Any) -> dict[int, str]:
     return {index: token for token, index in tokenizer.get_vocab().items()}
 

@@ -99,6 +99,7 @@ class Batches:
 
         groups = [[self.rows[i] for i in item["members"]] for item in items]
         width = max(sum(len(row.input_ids) for row in group) for group in groups)
+        longest = max(len(row.input_ids) for group in groups for row in group)
         ids = torch.full((len(groups), width), self.pad_id)
         labels = torch.full((len(groups), width), IGNORE)
         weights = torch.ones((len(groups), width))
@@ -110,7 +111,7 @@ class Batches:
                 ids[i, there], weights[i, there] = torch.tensor(row.input_ids), torch.tensor(row.weights)
                 labels[i, there] = torch.tensor(row.labels)
                 labels[i, start] = IGNORE  # nothing stands before it, or another row does
-                positions[i, start:] = torch.arange(width - start)
+                positions[i, start:] = torch.arange(width - start) % longest  # padding needs no more than rows have
                 start = there.stop
         batch: dict[str, Any] = {"input_ids": ids, "labels": labels, "weights": weights}
         if self.packed:

@@ -9,6 +9,7 @@ from distill.arguments import arguments
 from distill.batches import Batches, plan
 from distill.callbacks import Alarm, Evaluate, History, Show
 from distill.checkpoint import keep_weights, last_trainer_checkpoint
+from distill.contract import check_contract
 from distill.guard import Guard
 from distill.losses import LossSpec
 from distill.preparation import Parts
@@ -33,6 +34,7 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
     """Everything up to the first step. The stack closes the sandbox and the progress line."""
     args = arguments(recipe, run.path / "checkpoints", len(parts.material.encoded.rows))
     trainer = _trainer(recipe, parts, args)
+    _check(recipe, parts, trainer)
     checkpoint = last_trainer_checkpoint(run.path / "checkpoints")
     done = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
     history = History(run.path / "evaluations.jsonl", done, recipe.eval.metric)
@@ -56,6 +58,17 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
         tick(done)
     trainer.add_callback(Show(tick))
     return Built(trainer, history, str(checkpoint) if checkpoint else None)
+
+
+def _check(recipe: TrainRecipe, parts: Parts, trainer: Any) -> None:
+    """Student and teacher are what the loss takes them for. On-policy distillation has TRL's own loss."""
+    if recipe.method == "on_policy":
+        return
+    models = {"student": trainer.model, "teacher": getattr(trainer, "teacher", None)}
+    for who, model in models.items():
+        if model is not None:
+            rows, packed = parts.material.encoded.rows, recipe.data.packed
+            check_contract(model, rows, who=who, valid=parts.valid, packed=packed)
 
 
 def _trainer(recipe: TrainRecipe, parts: Parts, args: Any) -> Any:

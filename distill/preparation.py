@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.align import aligned_vocabulary
+from distill.align import aligned_vocabulary, vocabulary_size
 from distill.arguments import DEFAULTS
 from distill.corpus import Documents, read_corpus
 from distill.data import Encoded, Row, choose, encode_rows, encode_texts, fingerprint, read_rows
@@ -58,7 +58,7 @@ def prepare(recipe: TrainRecipe, kept: Path | None) -> Parts:
     """Everything, the models too. `kept`: folder where a tokenizer that is trained for this run stays."""
     material = gather(recipe, kept)
     model = student(recipe, material.tokenizer)
-    valid, teacher = len(material.tokenizer), None
+    valid, teacher = vocabulary_size(material.tokenizer), None
     facts: dict[str, Any] = {**data_facts(recipe, material), "parameters": sum(p.numel() for p in model.parameters())}
     if recipe.teacher is not None:
         teacher = load_model(recipe.teacher)

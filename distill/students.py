@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distill.align import vocabulary_size
 from distill.recipe import StudentPart
 from evalkit.errors import ConfigError, ModelError
 
@@ -76,7 +77,7 @@ def new_student(shape: Shape, tokenizer: Any, *, max_length: int, seed: int, dro
 
     set_seed(seed)
     config = (Qwen3Config if shape.qk_norm else LlamaConfig)(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary_size(tokenizer),
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,

@@ -40,7 +40,10 @@ def hidden_states(model: Any, inputs: dict[str, Any]) -> Tensor:
         output = model(**given, output_hidden_states=True, use_cache=False, logits_to_keep=1)
         return output.hidden_states[-1]
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return base.get_decoder()(**given, use_cache=False).last_hidden_state
+    decoder = base.get_decoder()
+    if decoder is None or decoder is base:  # a family that does not say where its head begins
+        return base(**given, output_hidden_states=True, use_cache=False, logits_to_keep=1).hidden_states[-1]
+    return decoder(**given, use_cache=False).last_hidden_state
 
 
 def labelled(hidden: Tensor, where: Tensor) -> Tensor:

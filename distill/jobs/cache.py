@@ -8,6 +8,7 @@
 The folder is described in distill.targets.store.
 """
 
+import errno
 import shutil
 import time
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ class CacheRecipe(Recipe):
     """Tokens that the teacher reads at once."""
     bf16: bool = False
     """Run the teacher in bfloat16; its probabilities are made in fp32 all the same."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "CacheRecipe":
@@ -88,21 +89,35 @@ class _Work:
 
 def cache(recipe: CacheRecipe) -> dict[str, Any]:
     """Write the cache and return its summary. Raises the errors of evalkit.errors, nothing else on bad input."""
+    try:
+        return _cache(recipe)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fix = "free some space and run again; it resumes" if full else "check the folder and its permissions"
+        raise DataError(f"cannot write: {error.strerror or error}", where=recipe.output, fix=fix) from error
+
+
+def _cache(recipe: CacheRecipe) -> dict[str, Any]:
+    from distill.targets.store import alone
+
     run = RunFolder(
         recipe.output,
         "cache",
         recipe.model_dump(mode="json"),
         may_change=("batch_tokens", "concurrency", "api_key_env"),
     ).open()
-    if run.finished:
-        return run.summary
-    journal = run.path / JOURNAL
-    with run.or_nothing(PotstillError, holds=journal.exists):
-        from distill.targets.store import written
+    with alone(run.path):
+        return run.summary if run.finished else _fill(recipe, run)
 
+
+def _fill(recipe: CacheRecipe, run: RunFolder) -> dict[str, Any]:
+    from distill.targets.store import kept, written
+
+    journal = run.path / JOURNAL
+    with run.or_nothing(PotstillError, OSError, holds=journal.exists):
         work = _prepare(recipe, run)
         run.update_manifest(**work.facts)
-        done = written(run.path)
+        done = kept(run.path, [row.digest for row in work.rows])
         rows = work.rows[sum(shard.rows for shard in done) :]
         _announce(recipe, run.path, work, rows)
     started = time.monotonic()
@@ -122,7 +137,7 @@ def cache(recipe: CacheRecipe) -> dict[str, Any]:
 
 
 def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
-    from distill.align import aligned_vocabulary
+    from distill.align import aligned_vocabulary, vocabulary_size
     from distill.checkpoint import save_folder
     from distill.data import fingerprint
     from distill.preparation import encode_data
@@ -133,7 +148,7 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
     source = recipe.tokenizer or recipe.teacher
     assert source is not None  # the recipe's validator saw to it
     tokenizer = load_tokenizer(source)
-    valid = len(tokenizer)
+    valid = vocabulary_size(tokenizer)
     encoded, print_of_data = encode_data(recipe.data, tokenizer)
     rows = list({row.digest: row for row in encoded.rows if row.learned}.values())
     facts: dict[str, Any] = {
@@ -155,13 +170,18 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
             "teacher_fingerprint": f"{recipe.served.base_url} {recipe.served.model}",
         }
     else:
+        from distill.contract import check_contract
         from distill.targets.local import LocalTeacher
 
         assert recipe.teacher is not None
         model = _placed(load_model(recipe.teacher), recipe.bf16)
         aligned_vocabulary(tokenizer, load_tokenizer(recipe.teacher), model.config.vocab_size, model.config.vocab_size)
+        check_contract(model, rows, who="teacher", valid=valid, packed=False)
         sampled = recipe.mode == "sampled"
-        form = Form(valid, known.get("draws", recipe.draws) if sampled else 0, 0 if sampled else min(recipe.k, valid))
+        draws = known.get("draws", recipe.draws)
+        if sampled and not (isinstance(draws, int) and 1 <= draws <= recipe.draws):
+            raise DataError(f"the manifest is damaged: draws is {draws!r}", where=str(run.path), fix="delete it")
+        form = Form(valid, draws if sampled else 0, 0 if sampled else min(recipe.k, valid))
         teacher = LocalTeacher(
             model, tokenizer.pad_token_id, form, recipe.temperature, recipe.seed, recipe.batch_tokens
         )
@@ -194,8 +214,14 @@ def _preview(recipe: CacheRecipe, work: _Work, *, begun: bool) -> _Work:
         size = sum(map(len, work.teacher.score(sample)))
         work.seconds = (time.monotonic() - started) / positions
         work.bytes = size / positions + 36 * len(sample) / positions  # with the row's place in the index
-        if not work.facts["draws"] or begun or work.bytes <= recipe.max_bytes * 0.97 or work.facts["draws"] == 1:
+        if not work.facts["draws"] or begun or work.bytes <= recipe.max_bytes * 0.97:
             return work
+        if work.facts["draws"] == 1:
+            raise DataError(
+                f"one draw takes {work.bytes:.1f} bytes a token already, and max_bytes is {recipe.max_bytes:g}",
+                where="max_bytes",
+                fix="raise it (each row has 36 bytes of its own: where rows are short, they are most of it)",
+            )
         fewer = max(1, min(work.facts["draws"] - 1, int(work.facts["draws"] * recipe.max_bytes * 0.95 / work.bytes)))
         work.facts["draws"], work.teacher = fewer, work.teacher.with_draws(fewer)
 

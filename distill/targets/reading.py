@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.align import aligned_vocabulary
 from distill.data import Tokens, fingerprint
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
     from distill.losses import Sparse
 
 KIND = "cache"
+
+
+class Facts(BaseModel):
+    """What the manifest of a cache says of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    valid: int = Field(ge=1)
+    draws: int = Field(ge=0, le=255)
+    k: int = Field(ge=0)
+    temperature: float
+    source: Literal["sampled", "top_k", "served"]
+    prompting: dict[str, Any]
+    recipe: dict[str, Any]
+    data_fingerprint: str
+    teacher_fingerprint: str
 
 
 class Kept:
@@ -77,9 +94,17 @@ def open_cache(recipe: TrainRecipe, folder: Path, rows: Sequence[Tokens], tokeni
         raise DataError(f"holds a {manifest.get('kind')!r}, not a cache", where=str(folder))
     if not (folder / "summary.json").exists():
         raise DataError("the cache is not finished", where=str(folder), fix="run `distill cache` again; it resumes")
-    valid = aligned_vocabulary(tokenizer, load_tokenizer(str(folder / "tokenizer")), head_rows, manifest["valid"])
-    form = Form(valid, manifest["draws"], manifest["k"])
-    wrong = list(_mismatches(recipe, manifest))
+    try:
+        facts = Facts.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise DataError(f"the manifest is damaged: {key}: {first['msg']}", where=str(folder)) from error
+    valid = aligned_vocabulary(tokenizer, load_tokenizer(str(folder / "tokenizer")), head_rows, facts.valid)
+    if valid != facts.valid:
+        raise DataError(f"says {facts.valid} ids, but its tokenizer has {valid}", where=str(folder))
+    form = Form(valid, facts.draws, facts.k)
+    wrong = list(_mismatches(recipe, facts))
     store = Store(folder)
     missing = sum(row.digest not in store for row in rows)
     if missing:
@@ -91,22 +116,22 @@ def open_cache(recipe: TrainRecipe, folder: Path, rows: Sequence[Tokens], tokeni
     return Kept(store, form)
 
 
-def _mismatches(recipe: TrainRecipe, manifest: dict[str, Any]) -> Sequence[str]:
+def _mismatches(recipe: TrainRecipe, facts: Facts) -> Sequence[str]:
     wrong = []
-    if manifest["temperature"] != recipe.loss.temperature:
-        wrong.append(f"temperature {manifest['temperature']:g}, but loss.temperature is {recipe.loss.temperature:g}")
-    if manifest["prompting"] != PROMPTING.model_dump(mode="json"):
+    if facts.temperature != recipe.loss.temperature:
+        wrong.append(f"temperature {facts.temperature:g}, but loss.temperature is {recipe.loss.temperature:g}")
+    if facts.prompting != PROMPTING.model_dump(mode="json"):
         wrong.append("it was made with another prompting template")
     if recipe.data.folder is not None and not recipe.data.corpus:
         current = fingerprint(Path(recipe.data.folder) / "train.jsonl")
-        if manifest["data_fingerprint"] != current:
-            wrong.append(f"data fingerprint {manifest['data_fingerprint']}, but {recipe.data.folder} has {current}")
-    teacher = manifest["recipe"].get("teacher")
-    if teacher and Path(teacher).is_dir() and fingerprint(teacher) != manifest["teacher_fingerprint"]:
+        if facts.data_fingerprint != current:
+            wrong.append(f"data fingerprint {facts.data_fingerprint}, but {recipe.data.folder} has {current}")
+    teacher = facts.recipe.get("teacher")
+    if teacher and Path(teacher).is_dir() and fingerprint(teacher) != facts.teacher_fingerprint:
         wrong.append(f"the teacher in {teacher} has changed since")
     if recipe.loss.alpha < 1:
         try:
-            refuse_impossible(manifest["source"], recipe.loss.divergence, recipe.loss.temperature)
+            refuse_impossible(facts.source, recipe.loss.divergence, recipe.loss.temperature)
         except ValueError as error:
             wrong.append(str(error))
     return wrong

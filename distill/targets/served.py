@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from distill.data import IGNORE, Tokens
 from distill.recipe import ServedPart
 from distill.targets.codec import Form, encode_top
 from distill.targets.drawing import Top
 from evalkit.endpoint import Answer, Endpoint, Journal, Request, ask_many
-from evalkit.errors import EndpointError, ModelError
+from evalkit.errors import ConfigError, EndpointError, ModelError
 
 LEAST_REST = 1e-7
 """One minus a sum of 32-bit numbers is not known better than this."""
@@ -35,13 +36,17 @@ class ServedTeacher:
     @classmethod
     def connect(cls, part: ServedPart, tokenizer: Any, form: Form, journal: Path) -> "ServedTeacher":
         """Raises EndpointError where the server does not score text, ModelError where it reads it otherwise."""
-        endpoint = Endpoint(
-            base_url=part.base_url,
-            model=part.model,
-            api_key_env=part.api_key_env,
-            route="completions",
-            max_concurrency=part.concurrency,
-        )
+        try:
+            endpoint = Endpoint(
+                base_url=part.base_url,
+                model=part.model,
+                api_key_env=part.api_key_env,
+                route="completions",
+                max_concurrency=part.concurrency,
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(first["msg"], where=f"served.{'.'.join(map(str, first['loc']))}") from error
         teacher = cls(endpoint, tokenizer, form, journal)
         teacher._probe()
         return teacher

@@ -7,8 +7,11 @@ shard-00000.bin   rows as bytes (see codec), and shard-00000.idx: their digests,
 summary.json      written last: it means finished
 """
 
+import fcntl
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.targets.codec import Bytes
+from evalkit.console import console
 from evalkit.errors import DataError
 from evalkit.records import Record
-from evalkit.runs import append_jsonl, read_jsonl, write_atomic
+from evalkit.runs import append_jsonl, read_jsonl, write_atomic, write_jsonl
 
 SHARDS = "shards.jsonl"
 
@@ -57,8 +61,48 @@ def write_shard(folder: Path, number: int, rows: Sequence[tuple[bytes, bytes, in
 
 
 def written(folder: Path) -> list[Shard]:
-    """The shards that are whole, in order."""
+    """The shards that are listed, in order."""
     return read_jsonl(folder / SHARDS, Shard, torn_tail=True) if (folder / SHARDS).exists() else []
+
+
+def kept(folder: Path, digests: Sequence[bytes]) -> list[Shard]:
+    """The shards that a resumed run need not write again: up to the first that is damaged or missing. What is listed
+    after it is struck off. Raises DataError where they hold other rows than the first of these."""
+    listed, whole = written(folder), list[Shard]()
+    for number, shard in enumerate(listed):
+        try:
+            _, index = _open(folder, shard)
+        except DataError as error:
+            console.print(f"written again from here on: {error}", markup=False, soft_wrap=True)
+            break
+        if shard.name != f"shard-{number:05d}":  # two processes wrote at once
+            break
+        start = sum(before.rows for before in whole)
+        if [digest.ljust(16, b"\0") for digest in index["digest"].tolist()] != digests[start : start + shard.rows]:
+            raise DataError(
+                "the rows have changed since this cache was begun (data, tokenizer or how they are encoded)",
+                where=str(folder),
+                fix="delete it",
+            )
+        whole.append(shard)
+    if len(whole) < len(listed):
+        write_jsonl(folder / SHARDS, whole)
+    return whole
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process writes this cache; one that does is waited for."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(f"another process writes {folder}: waiting for it", markup=False, soft_wrap=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 class Store:

@@ -12,6 +12,7 @@ import pytest
 from toy import FEW, TINY, toy_recipe
 
 from distill.jobs.cache import CacheRecipe, cache
+from distill.recipe import ServedPart
 from evalkit.errors import ConfigError, DataError, ModelError
 from evalkit.recipes import parse_recipe
 
@@ -192,3 +193,167 @@ def test_a_full_disk_is_said_before_anything_is_scored(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match="are free"):
         cache(cache_recipe(toy_dataset, teacher, tmp_path / "kept"))
+
+
+def begun(sampled: Path, folder: Path) -> Path:
+    """A copy of a finished cache as a run leaves it that was killed before its summary."""
+    shutil.copytree(sampled, folder)
+    (folder / "summary.json").unlink()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["recipe"]["output"] = str(folder)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_resumed_cache_writes_damaged_and_doubled_shards_again(
+    toy_dataset: Path, teacher: Path, sampled: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """What a crash of the machine, or two processes at once, may leave: it must not end as a finished cache."""
+
+    def tear(folder: Path) -> None:
+        (folder / "shard-00001.bin").write_bytes((folder / "shard-00001.bin").read_bytes()[:-3])
+
+    def lose(folder: Path) -> None:
+        (folder / "shard-00000.idx").unlink()
+
+    def double(folder: Path) -> None:
+        (folder / "shards.jsonl").write_text((folder / "shards.jsonl").read_text() * 2)
+
+    for damage in (tear, lose, double):
+        cut = begun(sampled, tmp_path / damage.__name__)
+        damage(cut)
+        assert cache(cache_recipe(toy_dataset, teacher, cut))["rows"] == 40
+        open_for(toy_dataset, cut, tmp_path / "run")
+        for file in sorted(sampled.glob("shard*")):
+            assert file.read_bytes() == (cut / file.name).read_bytes(), file.name
+    assert capfd.readouterr().err.count("written again from here on") == 2
+
+
+def test_a_cache_whose_rows_have_changed_is_not_gone_on_with(
+    toy_dataset: Path, teacher: Path, sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from distill import preparation
+
+    cut = begun(sampled, tmp_path / "cut")
+    plain = preparation.encode_data
+    monkeypatch.setattr(
+        preparation,
+        "encode_data",
+        lambda *args: (plain(*args)[0].__class__(plain(*args)[0].rows[::-1], 0, 0), plain(*args)[1]),
+    )
+    with pytest.raises(DataError, match="the rows have changed"):
+        cache(cache_recipe(toy_dataset, teacher, cut))
+
+
+def test_two_processes_do_not_write_one_cache_at_once(
+    toy_dataset: Path, teacher: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    import threading
+    import time
+
+    from distill.targets.store import alone, written
+
+    folder, found = tmp_path / "kept", []
+    made = cache_recipe(toy_dataset, teacher, folder)
+    cache(made)
+    (folder / "summary.json").unlink()
+    second = threading.Thread(target=lambda: found.append(cache(made)))
+    with alone(folder):
+        second.start()
+        time.sleep(0.3)
+        assert not found
+        (folder / "summary.json").write_text('{"rows": 40}')
+    second.join(60)
+    assert found == [{"rows": 40}]
+    assert sum(shard.rows for shard in written(folder)) == 40
+    assert "waiting for it" in capfd.readouterr().err
+
+
+def test_a_limit_that_one_draw_exceeds_is_refused(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"one draw takes .* max_bytes is 5"):
+        cache(cache_recipe(toy_dataset, teacher, tmp_path / "kept", max_bytes=5))
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"valid": None}, "damaged: valid"),
+        ({"recipe": None}, "damaged: recipe"),
+        ({"source": "dreamt"}, "damaged: source"),
+        ({"temperature": "warm"}, "damaged: temperature"),
+        ({"valid": 400}, "says 400 ids"),
+        ({"draws": 9}, "a record is damaged"),
+    ],
+)
+def test_a_manifest_that_says_nonsense_is_refused(
+    toy_dataset: Path, sampled: Path, tmp_path: Path, changes: dict, message: str
+):
+    from distill.preparation import prepare
+
+    broken = shutil.copytree(sampled, tmp_path / "broken")
+    manifest = json.loads((broken / "manifest.json").read_text()) | changes
+    (broken / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
+
+    def read() -> None:
+        parts = prepare(student_recipe(toy_dataset, broken, tmp_path / "run"), None)
+        assert parts.targets is not None
+        parts.targets(parts.material.encoded.rows[:2])
+
+    with pytest.raises(DataError, match=message):
+        read()
+
+
+def test_bad_caches_are_one_line_and_no_traceback(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="cannot write"):
+        cache(cache_recipe(toy_dataset, teacher, tmp_path / "file"))
+    with pytest.raises(ConfigError, match="seed"):
+        cache_recipe(toy_dataset, teacher, tmp_path / "kept", seed=-1)
+    made = cache_recipe(toy_dataset, teacher, tmp_path / "kept", mode="top_k").model_copy(
+        update={
+            "teacher": None,
+            "served": ServedPart(base_url="nowhere", model="m"),
+            "tokenizer": str(teacher),
+        }
+    )
+    with pytest.raises(ConfigError, match=r"served\.base_url"):
+        cache(made)
+
+
+def test_a_disk_that_fills_while_it_writes(
+    toy_dataset: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import errno
+
+    from distill import checkpoint
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_folder", full)
+    with pytest.raises(DataError, match="free some space"):
+        cache(cache_recipe(toy_dataset, teacher, tmp_path / "kept"))
+
+
+def test_a_vocabulary_with_gaps_is_as_large_as_its_last_id(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    """Ids 299 to 302 mean nothing, 303 does: there are 300 tokens, and 304 ids."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill.align import vocabulary_size
+    from distill.preparation import prepare
+
+    gapped = tmp_path / "gapped"
+    shutil.copytree(teacher, gapped)
+    core = json.loads((gapped / "tokenizer.json").read_text())
+    last = max(core["model"]["vocab"], key=core["model"]["vocab"].get)
+    core["model"]["vocab"][last] = 303
+    (gapped / "tokenizer.json").write_text(json.dumps(core))
+    model = AutoModelForCausalLM.from_pretrained(gapped)
+    model.resize_token_embeddings(304, mean_resizing=False)
+    model.save_pretrained(gapped)
+    tokenizer = AutoTokenizer.from_pretrained(gapped)
+    assert (len(tokenizer), vocabulary_size(tokenizer)) == (300, 304)
+    cache(cache_recipe(toy_dataset, gapped, tmp_path / "kept"))
+    parts = prepare(student_recipe(toy_dataset, tmp_path / "kept", tmp_path / "run"), None)
+    assert (parts.valid, parts.model.config.vocab_size) == (304, 304)
