@@ -52,12 +52,21 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
         )
         trainer.add_callback(evaluate)
         trainer.add_callback(Alarm(recipe.guard, evaluate))
+        if done and evaluate.over and recipe.method != "on_policy":
+            _end_here(trainer, done)
     tick = stack.enter_context(progress(args.max_steps, Path(recipe.output).name))
     if done:
         console.print(f"resuming at step {done} of {args.max_steps}", markup=False)
         tick(done)
     trainer.add_callback(Show(tick))
     return Built(trainer, history, str(checkpoint) if checkpoint else None)
+
+
+def _end_here(trainer: Any, done: int) -> None:
+    """Of a run that was killed between its early stop and its product: nothing more is learned."""
+    args = trainer.args
+    rows = done * args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    trainer.train_dataset, args.max_steps = trainer.train_dataset.select(range(rows)), done
 
 
 def _check(recipe: TrainRecipe, parts: Parts, trainer: Any) -> None:

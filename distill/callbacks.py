@@ -31,6 +31,9 @@ class History:
         append_jsonl(self.path, scores)
         self.scores += scores
 
+    def at(self, step: int) -> list[Score]:
+        return [s for s in self.scores if s.step == step]
+
     @property
     def judged(self) -> list[Score]:
         """The scores that choose: of the validation split, or of what a corpus holds out, where they were measured."""
@@ -60,6 +63,8 @@ class Evaluate(TrainerCallback):
     ) -> None:
         self.score, self.history, self.guard = score, history, guard
         self.every, self.patience, self.keep, self.best = every, patience, keep, best
+        for step in sorted({s.step for s in history.scores}):  # of a run that goes on
+            guard.count(step, _collapsed(history.at(step)))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         step = state.global_step
@@ -75,17 +80,27 @@ class Evaluate(TrainerCallback):
         self.history.add(scores)
         for score in scores:
             console.print(_line(score), markup=False, soft_wrap=True)
-        shares = [s.collapsed for s in scores if s.collapsed is not None]
-        warning = self.guard.judge(step, max(shares, default=None))
+        warning = self.guard.judge(step, _collapsed(scores))
         if warning:
             console.print(f"warning: {warning}", markup=False, soft_wrap=True)
         best = self.history.best
         if best is not None and best.step == step:
             save_folder(lambda folder: self.keep(model, folder), self.best)
-        if self.patience and best is not None:
-            since = sum(s.step > best.step for s in self.history.judged)
-            if since >= self.patience:
-                control.should_training_stop = True
+        if self.over:
+            control.should_training_stop = True
+
+    @property
+    def over(self) -> bool:
+        """Whether so many evaluations were no better than the best before them that training ends here."""
+        best = self.history.best
+        if not self.patience or best is None:
+            return False
+        return sum(s.step > best.step for s in self.history.judged) >= self.patience
+
+
+def _collapsed(scores: list[Score]) -> float | None:
+    """Of the suites of one evaluation the largest share of collapsed completions; None where none was measured."""
+    return max((s.collapsed for s in scores if s.collapsed is not None), default=None)
 
 
 class Alarm(TrainerCallback):

@@ -30,8 +30,7 @@ def check_contract(model: Any, rows: Sequence[Tokens], *, who: str, valid: int, 
     longest = max(rows, key=lambda row: len(row.input_ids)).input_ids
     first, second = longest[:PROBE], longest[: PROBE // 2][::-1]
     with torch.no_grad(), undisturbed(model):
-        if (context_length(model) or len(longest)) < len(longest):
-            _read(model, [longest], who, packed=False)
+        check_positions(model, longest, who)
         alone = _read(model, [second], who, packed=False)
         _check_head(model, second, alone, who, valid)
         if packed:
@@ -43,6 +42,13 @@ def check_contract(model: Any, rows: Sequence[Tokens], *, who: str, valid: int, 
                     where="data.packing",
                     fix="set data.packing: false",
                 )
+
+
+def check_positions(model: Any, ids: list[int], who: str) -> None:
+    """Raises ModelError where the model has not the positions for so long a row. Rotary ones go on behind their end."""
+    if (context_length(model) or len(ids)) < len(ids):
+        with torch.no_grad(), undisturbed(model):
+            _read(model, [ids], who, packed=False)
 
 
 def _read(model: Any, rows: list[list[int]], who: str, *, packed: bool) -> Tensor:

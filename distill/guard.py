@@ -52,13 +52,16 @@ class Guard:
     def __init__(self, part: GuardPart) -> None:
         self.part, self.in_a_row = part, 0
 
-    def judge(self, step: int, share: float | None) -> str | None:
+    def count(self, step: int, share: float | None) -> bool:
+        """Whether this evaluation is collapsed. On its own: of one that was judged before the run was killed."""
         if not self.part.enabled or share is None or step <= self.part.warmup:
+            return False
+        self.in_a_row = self.in_a_row + 1 if share >= self.part.share else 0
+        return self.in_a_row > 0
+
+    def judge(self, step: int, share: float | None) -> str | None:
+        if not self.count(step, share):
             return None
-        if share < self.part.share:
-            self.in_a_row = 0
-            return None
-        self.in_a_row += 1
         what = f"{share:.0%} of the completions at step {step} are collapsed (empty or repeating)"
         if self.in_a_row >= self.part.patience:
             raise TrainingError(

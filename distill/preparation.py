@@ -12,6 +12,7 @@ from distill.data import Encoded, Row, choose, encode_rows, encode_texts, finger
 from distill.recipe import DataPart, TrainRecipe
 from distill.students import load_model, load_quantized, load_tokenizer, new_student, shape_of
 from distill.tokenizer import train_tokenizer
+from evalkit.errors import DataError
 from evalkit.prompting import PROMPTING
 from evalkit.records import Problem
 from evalkit.runs import read_json
@@ -93,6 +94,12 @@ def gather(recipe: TrainRecipe, kept: Path | None) -> Material:
     if documents:
         encoded = encode_texts(documents.learned, tokenizer, part.max_length)
         held_out = encode_texts(documents.held_out, tokenizer, part.max_length).rows if documents.held_out else []
+        if recipe.eval.metric == "loss" and not held_out:
+            raise DataError(
+                f"eval.metric is loss, but of {len(documents.learned)} documents none is held out to measure it on",
+                where="data.held_out",
+                fix="raise data.held_out, or choose another eval.metric",
+            )
     else:
         encoded = encode_rows(rows, tokenizer, PROMPTING, part.max_length, part.prompt_weight)
     return Material(rows, documents, tokenizer, encoded, validation(recipe), held_out)

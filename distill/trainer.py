@@ -102,6 +102,10 @@ class Ours:
         local = total_weight(batches).to(self.args.device)  # type: ignore[attr-defined]
         return batches, self.accelerator.gather(local).sum()  # type: ignore[attr-defined]
 
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> Any:
+        """The Trainer leaves this to a wrapper around the model's own forward, which the losses here do not call."""
+        return self.accelerator.autocast()  # type: ignore[attr-defined]
+
     def scaled(self, loss: Tensor, inputs: dict[str, Any], total: Tensor | None) -> Tensor:
         """A local sum as a share of the global mean; times the processes, because their gradients are averaged."""
         if total is None:

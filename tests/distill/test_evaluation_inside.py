@@ -96,6 +96,41 @@ def test_the_guard_stops_a_collapsing_run(toy_dataset: Path, tmp_path: Path, mon
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+def test_a_resumed_run_remembers_collapsed_evaluations(
+    toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Stopped at step 3 for the third collapse in a row; the same command goes on from step 2 and stops there again."""
+    from distill.jobs.train import train
+
+    scripted(monkeypatch, {1: (0.5, 1.0), 2: (0.5, 1.0), 3: (0.5, 1.0), 4: (0.5, 1.0)})
+    made = toy_recipe(toy_dataset, tmp_path / "run", eval={"every": 1, "samples": 3}, guard={"patience": 3})
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=r"step 3 are collapsed .* 3 evaluations in a row"):
+            train(made)
+
+
+def test_a_run_that_was_killed_after_its_early_stop_learns_nothing_more(
+    toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from distill.jobs.train import train
+
+    scripted(monkeypatch, {1: (0.5, 0.0), 2: (0.4, 0.0), 3: (0.3, 0.0), 4: (0.9, 0.0)})
+    made = toy_recipe(
+        toy_dataset,
+        tmp_path / "run",
+        eval={"every": 1, "samples": 3, "patience": 2},
+        training=FEW | {"save_steps": 1},
+    )
+    first = train(made)
+    product = tmp_path / "run" / "model" / "model.safetensors"
+    weights = product.read_bytes()
+    (tmp_path / "run" / "summary.json").unlink()
+    product.unlink()
+    again = train(made)
+    assert (first["steps"], first["chosen_step"]) == (again["steps"], again["chosen_step"]) == (3, 1)
+    assert product.read_bytes() == weights
+
+
 @pytest.mark.slow
 def test_the_guard_stops_a_run_that_is_made_to_collapse(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     """Nothing scripted: every row teaches the loop, the loss goes down nicely, and the student ends in it."""

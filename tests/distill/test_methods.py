@@ -112,7 +112,13 @@ def test_adapters_follow_the_seed(toy_dataset: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"txt": "x"}', "line 1.*none of the fields"), ("{", "line 1.*no JSON"), ("", "holds no text")],
+    [
+        ('{"txt": "x"}', "line 1.*none of the fields"),
+        ("{", "line 1.*no JSON"),
+        ("", "holds no text"),
+        ('{"text": " "}', "holds no text"),
+        ('{"text": "a\\ud800"}', "line 1.*no Unicode"),
+    ],
 )
 def test_bad_corpora(content: str, message: str, tmp_path: Path):
     from distill.corpus import read_corpus
@@ -122,6 +128,65 @@ def test_bad_corpora(content: str, message: str, tmp_path: Path):
         read_corpus(pretrain(tmp_path, tmp_path).data.model_copy(update={"corpus": [str(tmp_path / "c.jsonl")]}))
     with pytest.raises(DataError, match="cannot read"):
         read_corpus(pretrain(tmp_path, tmp_path).data.model_copy(update={"corpus": [str(tmp_path / "absent.py")]}))
+
+
+def test_twins_of_held_out_documents_are_not_learned(tmp_path: Path):
+    """Twins: the same but for whitespace. What is held out does not change for them."""
+    from distill.corpus import read_corpus
+
+    texts = [f"def f_{i}():\n    return {i}\n" for i in range(40)]
+    part = pretrain(tmp_path, tmp_path / "run").data.model_copy(update={"corpus": [str(tmp_path / "c.jsonl")]})
+
+    def read(found: list[str]):
+        (tmp_path / "c.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in found))
+        return read_corpus(part)
+
+    plain = read(texts)
+    twins = [text.replace("    ", "\t") + "\n" for text in plain.held_out]
+    both = read([*twins, *texts])
+    assert plain.held_out
+    assert set(plain.held_out) <= set(both.held_out)
+    assert not {" ".join(text.split()) for text in both.held_out} & {" ".join(text.split()) for text in both.learned}
+    assert len(both.learned) + len(both.held_out) + both.repeated == len(twins) + len(texts)
+
+
+def test_a_loss_that_nothing_is_held_out_for_is_refused(corpus: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    data = {"corpus": [str(corpus)], "max_length": 64, "held_out": 0}
+    with pytest.raises(DataError, match="none is held out"):
+        train(pretrain(corpus, tmp_path / "run", data=data))
+    assert not (tmp_path / "run").exists()
+
+
+def test_bfloat16_is_what_the_step_computes_in(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """transformers puts autocast around the model's own forward, which is not what is called here."""
+    import torch
+
+    from distill import sft, trainer
+    from distill.jobs.train import train
+
+    seen = []
+    plain = trainer.tiled_loss
+    for module in (trainer, sft):
+        monkeypatch.setattr(
+            module,
+            "tiled_loss",
+            lambda *args, **kwargs: seen.append(torch.is_autocast_enabled("cpu")) or plain(*args, **kwargs),
+        )
+    for bf16 in (True, False):
+        training = FEW | {"max_steps": 1, "bf16": bf16}
+        train(pretrain(corpus, tmp_path / f"pretrain_{bf16}", training=training, eval={"samples": 0}))
+        assert seen.pop() is bf16
+        dataset = toy_rows(tmp_path)
+        train(toy_recipe(dataset, tmp_path / f"sft_{bf16}", training=training))
+        assert seen.pop() is bf16
+
+
+def toy_rows(folder: Path) -> Path:
+    lines = [json.dumps({"problem": toy_problem(i).model_dump(mode="json")}) for i in range(8)]
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "jsd"])
@@ -141,6 +206,37 @@ def test_on_policy(divergence: str, toy_dataset: Path, tmp_path: Path):
     summary = train(made)
     assert summary["steps"] == 4
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_on_policy_refuses_what_it_has_not(toy_dataset: Path, tmp_path: Path):
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    from distill.jobs.train import train
+    from evalkit.errors import ModelError
+
+    train(toy_recipe(toy_dataset, tmp_path / "teacher"))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "teacher" / "model")
+    short = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=24, n_embd=16, n_layer=1, n_head=2))
+    short.save_pretrained(tmp_path / "short")
+    tokenizer.save_pretrained(tmp_path / "short")
+    base = {
+        "method": "on_policy",
+        "teacher": str(tmp_path / "teacher" / "model"),
+        "tokenizer": {},
+        "loss": {"alpha": 0},
+        "training": FEW | {"max_completion_length": 6},
+    }
+    for changes, error, message in (
+        ({"optimizer": {"name": "muon"}}, ConfigError, "optimizer.name"),
+        ({"training": FEW | {"label_smoothing_factor": 0.1}}, ConfigError, "label_smoothing_factor"),
+        ({"student": {"path": str(tmp_path / "short")}}, ModelError, "the student cannot read a row"),
+    ):
+        with pytest.raises(error, match=message):
+            train(toy_recipe(toy_dataset, tmp_path / "run", **(base | changes)))
+        assert not (tmp_path / "run").exists()
+    path = str(tmp_path / "teacher" / "model")
+    summary = train(toy_recipe(toy_dataset, tmp_path / "run", **base, student={"path": path}, lora={"r": 2}))
+    assert summary["method"] == "on_policy+lora"
 
 
 @pytest.mark.parametrize(("student_rows", "teacher_rows"), [(304, 320), (320, 304)])
