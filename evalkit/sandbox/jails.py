@@ -21,6 +21,7 @@ START_SECONDS = 30
 """Time that a jail has for any answer."""
 LEAST_LOOK, DISK_LOOK = 0.005, 0.05
 """Seconds between looks at a program's clock, and at what it wrote where no tmpfs bounds that."""
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 MEMORY = 1 << 30
 FILE_SIZE = 16 << 20
 """Bytes that a program may print or write to one file."""
@@ -85,9 +86,10 @@ class Jail:
         self._say(b"G", [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
 
     def patience(self) -> float:
-        """Seconds until `over` should be asked, as if all time from now were the program's; infinite without limits."""
+        """Seconds until `over` should be asked, as if all time of all cores were the program's from now on; infinite
+        without limits."""
         looks = math.inf if self.tier is Tier.NAMESPACES else DISK_LOOK  # there a tmpfs is full at its size
-        return min(looks, max(LEAST_LOOK, self.limit - self.used)) if self.limit else looks
+        return min(looks, max(LEAST_LOOK, (self.limit - self.used) / CORES)) if self.limit else looks
 
     def over(self) -> bool:
         """Whether the program has used up its CPU time or its disk; then it is to be ended."""
