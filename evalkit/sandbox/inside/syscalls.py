@@ -5,7 +5,7 @@ import os
 _ALLOWED = """
     read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask
     rt_sigreturn pread64 pwrite64 readv writev access pipe select sched_yield mremap msync madvise dup dup2
-    pause nanosleep getitimer alarm setitimer getpid sendfile sendto recvfrom sendmsg recvmsg shutdown
+    pause nanosleep getitimer alarm setitimer getpid sendfile sendto recvfrom recvmsg shutdown
     getsockname getpeername setsockopt getsockopt exit wait4 uname flock fsync fdatasync truncate ftruncate
     getdents getcwd chdir fchdir rename mkdir rmdir creat link unlink symlink readlink umask gettimeofday
     getrlimit getrusage sysinfo times getuid getgid geteuid getegid getppid getpgrp getgroups getresuid
@@ -29,13 +29,14 @@ _REFUSED = """
     sched_setaffinity kexec_load add_key keyctl ioprio_set unshare perf_event_open setns process_vm_readv
     process_vm_writev kcmp finit_module sched_setattr seccomp memfd_create bpf execveat userfaultfd
     pidfd_send_signal io_uring_setup io_uring_enter io_uring_register pidfd_open pidfd_getfd
-    landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret fchmodat fchownat
+    landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret fchmodat fchownat sendmsg
 """
 REFUSED = tuple(_REFUSED.split())
 """Refused with EPERM, so that programs see an ordinary error; whatever is named nowhere gets ENOSYS. Sockets,
-processes, signals to others, tracing, namespaces, mounts, keys, BPF, io_uring, clocks, modules, identities."""
+processes, signals to others, tracing, namespaces, mounts, keys, BPF, io_uring, clocks, modules, identities; messages
+that carry descriptors, which would outlive the program on their way, and what it wrote with them."""
 
-COMPILERS_NEED = ("fork", "vfork", "execve", "chmod", "fchmod", "fchmodat")
+COMPILERS_NEED = ("fork", "vfork", "execve", "chmod", "fchmod", "fchmodat", "sendmsg")
 """Refused to programs, allowed to compilers."""
 
 _X86_64 = """

@@ -12,6 +12,7 @@ import gc
 
 gc.disable()  # until all is imported: nothing of it is ever garbage
 
+import contextlib  # noqa: E402
 import ctypes  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
@@ -69,6 +70,7 @@ class Zygote:
         self.nothing = bytes(ENDED.size)
         self._buffers = bytearray(struct.pack("<QQ", _address(self.word), len(self.word)))
         self._listing = bytearray(512)  # the longest name fits beside two others
+        self._soiled = False
         minus = ctypes.c_long.from_param  # a number below zero, as an argument
 
         self.clone = self._clone()
@@ -79,11 +81,14 @@ class Zygote:
         self.kill_all = (number("kill"), minus(-1), signal.SIGKILL.value)
         self.reap = (_at(self.answer), 0, _at(self.answer, USAGE_AT))
         self.look = (_at(self.answer), WNOHANG, _at(self.answer, USAGE_AT))
+        self.reap_apart = (_at(self.spare), 0, 0)
         self.reap_other = (number("wait4"), minus(-1), _at(self.spare), 0, _at(self.spare, USAGE_AT))
         self.rewind = (number("lseek"), self.folder, 0, 0)
         self.list = (number("getdents64"), self.folder, _at(self._listing), len(self._listing))
-        path = ctypes.create_string_buffer(os.fsencode(scratch))
-        self.new_file = (number("openat"), minus(-100), ctypes.byref(path), os.O_TMPFILE | os.O_RDWR, 0o600)
+        path, null = (ctypes.create_string_buffer(os.fsencode(each)) for each in (scratch, "/dev/null"))
+        new_file = (number("openat"), minus(-100), ctypes.byref(path), os.O_TMPFILE | os.O_RDWR, 0o600)
+        # What a child starts with: flags and locks of an open file stay with it, so none is shared with the next.
+        self.opened = ((number("openat"), minus(-100), ctypes.byref(null), os.O_RDWR, 0), new_file, new_file)
 
     @staticmethod
     def _clone() -> tuple[Any, ...]:
@@ -133,8 +138,8 @@ class Zygote:
 
     def _child(self) -> NoReturn:
         try:
-            for target in (1, 2):  # files that grow to the file size limit, then comes SIGXFSZ
-                file = raw(*self.new_file)
+            for target, opened in enumerate(self.opened):  # files grow to the file size limit, then comes SIGXFSZ
+                file = raw(*opened)
                 if raw(_DUP, file, target, 0) < 0:
                     os._exit(70)
                 raw(_CLOSE, file)
@@ -161,11 +166,25 @@ class Zygote:
             self._add_other()
         raw(*self.rewind)
         if raw(*self.list) == _EMPTY:
-            return True
+            return not self._soiled
         self._listing[:] = bytes(len(self._listing))
-        wipe(self.scratch)
-        os.chdir(self.scratch)
-        return not os.listdir(self.scratch)
+        return self._apart(wipe) == 0 and not self._soiled
+
+    def _apart(self, work: Callable[[str], int]) -> int:
+        """What `work` on the scratch folder says (0 to 255), in a process of its own: names that a program chose must
+        not stay in the memory that the next one gets a copy of. Below zero where no process can be had."""
+        pid = raw(*self.clone)
+        if pid == 0:
+            try:
+                os._exit(work(self.scratch))
+            except BaseException:
+                os._exit(255)
+        if pid < 0:
+            return pid
+        raw(_WAIT, pid, *self.reap_apart)
+        said = self.spare[1] or self.spare[0]  # its exit status, else the signal that ended it
+        self.spare[:] = self.nothing
+        return said
 
     def _add_other(self) -> None:
         """Count what another process used to what the program used."""
@@ -176,12 +195,14 @@ class Zygote:
 
     def _tell_time(self, pid: int) -> None:
         """CPU time, and whether it wrote too much (where no tmpfs is full at its size)."""
-        full = not self.owns_namespace and size_of(self.scratch) > SCRATCH_BYTES
+        full = 0 if self.owns_namespace else self._apart(is_full)
+        if full < 0:  # the program holds all the threads that it may have, and this process none
+            full, self._soiled = is_full(self.scratch), True
         try:
             used = time.clock_gettime((~pid << 3) | 2)
         except OSError:  # its clock went with it
             used = 0.0
-        CLOCK.pack_into(self.clock, 0, used, full)
+        CLOCK.pack_into(self.clock, 0, used, bool(full))
         raw(*self.send_clock)
         self.clock[:] = bytes(CLOCK.size)
 
@@ -206,6 +227,8 @@ def size_of(folder: str) -> int:
                 except FileNotFoundError:
                     continue
                 total += 4096 + size
+                if total > SCRATCH_BYTES:
+                    break
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, RecursionError):
@@ -213,41 +236,40 @@ def size_of(folder: str) -> int:
     return total
 
 
-def wipe(folder: str) -> None:
-    """Empty a folder, whatever a program made of it: folders that may not be listed, however deep. It holds no
-    descriptor, and changes the working folder instead; nobody else is left to move things about."""
-    above: list[str] = []
-    refused: set[tuple[str, ...]] = set()
+def is_full(folder: str) -> bool:
+    return size_of(folder) > SCRATCH_BYTES
+
+
+def wipe(folder: str) -> bool:
+    """Empty a folder, whatever a program made of it: folders that may not be listed, however deep and however many. It
+    holds no descriptor, and changes the working folder instead; nobody else is left to move things about. Whether
+    something is left all the same."""
     os.chdir(folder)
-    while True:
-        below = None
-        for name in os.listdir("."):
-            if (*above, name) in refused:
-                continue
+    left = [os.listdir(".")]
+    """What is still to go: here, and in each folder above, where the folder that this one is comes last."""
+    while left:
+        if not left[-1]:
+            left.pop()
+            if left:
+                os.chdir("..")
+                with contextlib.suppress(OSError):
+                    os.rmdir(left[-1].pop())
+            continue
+        name = left[-1][-1]
+        try:
+            os.unlink(name)
+            left[-1].pop()
+        except (IsADirectoryError, PermissionError):
             try:
-                os.unlink(name)
-            except (IsADirectoryError, PermissionError):
-                below = name
-                break
+                os.chmod(name, 0o700)
+                os.chdir(name)
             except OSError:
-                refused.add((*above, name))
-        if below is not None:
-            try:
-                os.chmod(below, 0o700)
-                os.chdir(below)
-            except OSError:
-                refused.add((*above, below))
+                left[-1].pop()
             else:
-                above.append(below)
-        elif above:
-            name = above.pop()
-            os.chdir("..")
-            try:
-                os.rmdir(name)
-            except OSError:
-                refused.add((*above, name))
-        else:
-            return
+                left.append(os.listdir("."))
+        except OSError:
+            left[-1].pop()
+    return bool(os.listdir(folder))
 
 
 def main() -> None:
