@@ -94,7 +94,9 @@ def _trainer(recipe: TrainRecipe, parts: Parts, args: Any) -> Any:
     elif recipe.method == "sft":
         from distill.sft import PlainSFT
 
-        trainer = PlainSFT(model=parts.model, args=args, peft_config=lora, **_feed(recipe, parts, args))
+        trainer = PlainSFT(
+            model=parts.model, args=args, peft_config=lora, valid=parts.valid, **_feed(recipe, parts, args)
+        )
     else:
         trainer = _ours(recipe, parts, args, lora)
     if recipe.optimizer.name == "muon":

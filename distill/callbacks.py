@@ -63,19 +63,27 @@ class Evaluate(TrainerCallback):
     ) -> None:
         self.score, self.history, self.guard = score, history, guard
         self.every, self.patience, self.keep, self.best = every, patience, keep, best
-        for step in sorted({s.step for s in history.scores}):  # of a run that goes on
+        self.seen = {s.step for s in history.scores}
+        for step in sorted(self.seen):  # of a run that goes on
             guard.count(step, _collapsed(history.at(step)))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         step = state.global_step
         due = (self.every > 0 and step % self.every == 0) or step >= state.max_steps
-        if due and state.is_world_process_zero:
-            self.now(step, kwargs["model"], control)
+        if due:
+            self.now(step, kwargs["model"], state, control)
 
-    def now(self, step: int, model: Any, control: Any) -> None:
-        """Score these weights, unless that has been done."""
-        if any(s.step == step for s in self.history.scores):
+    def now(self, step: int, model: Any, state: Any, control: Any) -> None:
+        """Score these weights, unless that has been done. Of several processes the first does; all of them stop."""
+        if step in self.seen:
             return
+        self.seen.add(step)
+        if state.is_world_process_zero:
+            self._measure(step, model)
+        if _said_by_the_first(self.over):
+            control.should_training_stop = True
+
+    def _measure(self, step: int, model: Any) -> None:
         scores = self.score(model, step)
         self.history.add(scores)
         for score in scores:
@@ -86,8 +94,6 @@ class Evaluate(TrainerCallback):
         best = self.history.best
         if best is not None and best.step == step:
             save_folder(lambda folder: self.keep(model, folder), self.best)
-        if self.over:
-            control.should_training_stop = True
 
     @property
     def over(self) -> bool:
@@ -96,6 +102,17 @@ class Evaluate(TrainerCallback):
         if not self.patience or best is None:
             return False
         return sum(s.step > best.step for s in self.history.judged) >= self.patience
+
+
+def _said_by_the_first(value: bool) -> bool:
+    """What process 0 says, in every process."""
+    from torch import distributed
+
+    if not distributed.is_available() or not distributed.is_initialized():
+        return value
+    said = [value]
+    distributed.broadcast_object_list(said, src=0)
+    return said[0]
 
 
 def _collapsed(scores: list[Score]) -> float | None:
@@ -124,8 +141,7 @@ class Alarm(TrainerCallback):
                 markup=False,
                 soft_wrap=True,
             )
-            if state.is_world_process_zero:
-                self.evaluate.now(state.global_step, kwargs["model"], control)
+            self.evaluate.now(state.global_step, kwargs["model"], state, control)
 
 
 def cross_entropy(logs: dict[str, float]) -> float | None:

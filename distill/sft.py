@@ -17,8 +17,10 @@ from distill.trainer import Ours, head_of, hidden_states, labelled, targets
 class PlainSFT(Ours, SFTTrainer):
     """SFTTrainer with the loss of a plain step: sum of cross-entropies over labelled tokens / their global count."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, valid: int | None = None, **kwargs: Any) -> None:
+        """`valid`: ids below it are real; None: all rows of the head are."""
         super().__init__(*args, **kwargs)
+        self.valid = valid
         base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         base.__dict__.pop("forward", None)
 
@@ -27,6 +29,6 @@ class PlainSFT(Ours, SFTTrainer):
     ) -> Any:
         where, labels, weights = targets(inputs["labels"], inputs.get("weights"))
         hidden, head = labelled(hidden_states(model, inputs), where), head_of(self.model)
-        spec = LossSpec(head.weight.shape[0], alpha=1.0, label_smoothing=self.args.label_smoothing_factor)
+        spec = LossSpec(self.valid or head.weight.shape[0], alpha=1.0, label_smoothing=self.args.label_smoothing_factor)
         loss = self.scaled(tiled_loss(hidden, head, labels, weights, spec).loss, inputs, num_items_in_batch)
         return (loss, {}) if return_outputs else loss

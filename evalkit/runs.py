@@ -160,6 +160,8 @@ class RunFolder:
     def open(self, **facts: Any) -> "RunFolder":
         """Create the folder, or resume it. Raises ConfigError where it was made by another recipe, naming the keys."""
         file = self.path / "manifest.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError("is a file, not a folder", where=str(self.path), fix="choose another output folder")
         if file.exists():
             manifest = read_json(file)
             check_schema(manifest, str(file))

@@ -62,9 +62,9 @@ def corpora() -> tuple[list[str], list[str]]:
 
 def student(way: str, seed: int, packages: Sequence[str], quick: Sequence[str]) -> float:
     """Train one; its held-out loss."""
-    source = {"CE": ["method=pretrain", "tokenizer.path=runs/kept_targets/teacher/model"]}.get(way)
+    source = {"CE": ["method=pretrain", "teacher=null", f"tokenizer.path={RUNS}/teacher/model"], "dense": []}.get(way)
     if source is None:
-        source = [f"teacher={RUNS}/teacher/model"] if way == "dense" else [f"cache={folder(way)}"]
+        source = ["teacher=null", f"cache={folder(way)}"]
     run = f"output={RUNS}/{way.replace(' ', '_')}_{seed}"
     overrides = [corpus(packages), run, f"training.seed={seed}", *source, *quick]
     return held_out(train(load_recipe(TrainRecipe, RECIPES / "student.yaml", overrides)))

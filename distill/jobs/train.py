@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,9 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
             from distill.preparation import prepare
 
             before_loading(recipe, run.path)
-            _ask_server(recipe)
-            parts = prepare(recipe, run.path / "tokenizer")
+            with _first_alone(recipe):  # the others find what it has made
+                _ask_server(recipe)
+                parts = prepare(recipe, run.path / "tokenizer")
             built = build(recipe, run, parts, stack)
             before_training(recipe, run.path, parts, built)
         trainer = built.trainer
@@ -50,12 +51,25 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
         with _disk(run.path):
             trainer.train(resume_from_checkpoint=built.checkpoint)
     seconds = time.monotonic() - started
+    if not trainer.is_world_process_zero():
+        return _summary(recipe, parts, trainer, built.history, trainer.state.global_step, seconds)
     step = _keep_best(run, trainer, built.history)
     summary = _summary(recipe, parts, trainer, built.history, step, seconds)
     with _disk(run.path):
         _write_product(recipe, run, trainer.model, parts, summary)
     run.finish(summary)
     return summary
+
+
+def _first_alone(recipe: TrainRecipe) -> AbstractContextManager[None]:
+    """The first of several processes goes ahead; nothing where there is one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return nullcontext()
+    import torch
+    from accelerate import PartialState
+
+    on_cpu = not torch.cuda.is_available() or bool(recipe.training.get("use_cpu"))
+    return PartialState(cpu=on_cpu).main_process_first()
 
 
 def _ask_server(recipe: TrainRecipe) -> None:

@@ -1,5 +1,6 @@
 """One process and two (gloo) take the same optimizer step."""
 
+import json
 import os
 import socket
 import subprocess
@@ -47,3 +48,43 @@ def test_two_processes_have_the_gradient_of_one(method: str, tmp_path: Path):
         _, errors = worker.communicate(timeout=240)
         assert worker.returncode == 0, errors[-3000:]
     assert gap(gradient(method, tmp_path / "one"), torch.load(tmp_path / "two.pt")) < 1e-6
+
+
+@pytest.mark.slow
+def test_a_whole_run_under_torchrun(toy_dataset: Path, tmp_path: Path):
+    """Two processes make one run: one tokenizer, one set of evaluations, one product; an early stop stops both."""
+    recipe = {
+        "method": "sft",
+        "output": str(tmp_path / "run"),
+        "data": {"folder": str(toy_dataset)},
+        "tokenizer": {"vocab_size": 300},
+        "student": {"layers": 1, "hidden": 16, "heads": 2},
+        "eval": {"every": 2, "samples": 3, "max_new_tokens": 6, "patience": 1, "metric": "syntax_valid"},
+        "guard": {"enabled": False},
+        "training": {"max_steps": 60, "per_device_train_batch_size": 4, "save_steps": 20, "logging_steps": 10},
+    }
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    program = "import sys; from distill.cli import app; app(['train', sys.argv[1]])"
+    (tmp_path / "program.py").write_text(program)
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
+    done = subprocess.run(
+        [*launcher, str(tmp_path / "program.py"), str(tmp_path / "recipe.json")],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
+    assert steps == list(range(2, steps[-1] + 1, 2))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == steps[-1]
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
