@@ -21,6 +21,7 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 SCRATCH_MIB = 32
 MOST_CPU = 3600
 """Seconds for a program whose driver does not look at its clock any more."""
+NPROC = 6
 _LIMITS = {
     "CPU": 0, "FSIZE": 1, "DATA": 2, "STACK": 3, "CORE": 4, "NPROC": 6, "NOFILE": 7, "MEMLOCK": 8, "AS": 9,
     "SIGPENDING": 11, "MSGQUEUE": 12,
@@ -144,7 +145,9 @@ def _build_root(read_only: list[str], scratch_mib: int, noexec: bool) -> None:
 
 def harden(scratch: str, memory: int, file_size: int, tier: str) -> None:
     """Limits, no capabilities, no new privileges, Landlock, the allow-list. Once per jail: children inherit it all."""
-    limit({"CPU": MOST_CPU, "AS": memory, "FSIZE": file_size, "NOFILE": 64, "NPROC": 64, "STACK": 8 << 20})
+    limit({"CPU": MOST_CPU, "AS": memory, "FSIZE": file_size, "NOFILE": 64, "STACK": 8 << 20})
+    if tier != "landlock":  # there it is set for each program
+        limit({"NPROC": 64})
     give_up_privileges()
     if tier == "none":  # accepted by the caller; what the kernel does offer is taken all the same
         with contextlib.suppress(OSError):
@@ -163,6 +166,20 @@ def limit(wanted: dict[str, int]) -> None:
         check(libc.getrlimit(_LIMITS[name], both), f"limit of {name}")
         both[0] = both[1] = min(value, both[1])
         check(libc.setrlimit(_LIMITS[name], both), f"limit of {name}")
+
+
+def thread_limit(more: int) -> int:
+    """`more` than the threads that this user has on the whole machine, for these all count where there is no namespace;
+    never beyond the limit that holds already."""
+    user, found = f"\nUid:\t{os.getuid()}\t", 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, UnicodeError), open(f"/proc/{name}/status") as file:
+            status = file.read()
+            if user in status:
+                found += int(status.partition("\nThreads:\t")[2].split("\n")[0])
+    both = (ctypes.c_uint64 * 2)()
+    check(libc.getrlimit(NPROC, both), "limit of threads")
+    return min(found + more, both[1])
 
 
 def give_up_privileges() -> None:

@@ -71,6 +71,8 @@ _CHECKED: dict[str, list[Instruction]] = {
 }
 ZYGOTE_NEEDS = ("clone", "kill", "tgkill", "prctl", "pidfd_open", "chmod", "fchmodat")
 """What PID 1 of a jail may do beyond a program: fork, kill what is left, watch, open the folders that it must empty."""
+ON_THE_HOST = (*ZYGOTE_NEEDS, "prlimit64")
+"""The same without namespaces: it also limits what it forks."""
 
 
 def _numbers(names: Iterable[str], machine: str) -> list[int]:
@@ -85,11 +87,12 @@ def zygote_filter(
     """The allow-list, and `extra` calls. Without `own_files` (no mount namespace) file times are refused, too: Landlock
     cannot."""
     program = _head(machine)
+    needs = ZYGOTE_NEEDS if own_files else ON_THE_HOST
     for name, block in _CHECKED.items():
-        if name not in ZYGOTE_NEEDS:
+        if name not in needs:
             program += [(EQUAL, 0, len(block), sys_.number(name, machine)), *block]
     withheld = set() if own_files else {"utimensat"}
-    allowed = _numbers({*sys_.ALLOWED, *ZYGOTE_NEEDS, *extra} - withheld, machine)
+    allowed = _numbers({*sys_.ALLOWED, *needs, *extra} - withheld, machine)
     refused = [each for each in _numbers({*sys_.REFUSED, *withheld}, machine) if each not in allowed]
     program += [(EQUAL, len(allowed) - i, 0, number) for i, number in enumerate(allowed)]
     program += [(JUMP, 0, 0, 1), (RETURN, 0, 0, ALLOW)]
@@ -100,7 +103,7 @@ def zygote_filter(
 def child_filter(machine: str = sys_.MACHINE) -> list[Instruction]:
     """On top of the zygote's: threads but no processes, signals to itself only, no pidfd, no prctl but names."""
     program = _head(machine)
-    for name in ZYGOTE_NEEDS:
+    for name in ON_THE_HOST:
         if name in sys_.NUMBERS[machine]:
             block = _CHECKED.get(name, [(RETURN, 0, 0, EPERM)])
             program += [(EQUAL, 0, len(block), sys_.number(name, machine)), *block]

@@ -46,6 +46,8 @@ _MESSAGE = struct.Struct("<QQQQQQQ")
 """The kernel's msghdr: name and its length; buffers and how many; room for sockets and its length; flags."""
 _SOCKETS_AT = 16
 """Where in a control message the descriptors start."""
+_MORE_THREADS = 512
+"""That a program may have beyond what its user has, where there is no namespace to count its own."""
 _EMPTY = 48
 """Bytes of the list of a folder that holds `.` and `..`."""
 
@@ -60,7 +62,8 @@ def _address(memory: bytearray) -> int:
 
 
 class Zygote:
-    def __init__(self, control: int, scratch: str) -> None:
+    def __init__(self, control: int, scratch: str, threads: int = 0) -> None:
+        """`threads`: a limit for what is forked and not for this process, which would then have to compete with it."""
         self.control, self.scratch = control, scratch
         self.owns_namespace = os.getpid() == 1
         self.filter = Filter(child_filter())
@@ -87,6 +90,8 @@ class Zygote:
         self.list = (number("getdents64"), self.folder, _at(self._listing), len(self._listing))
         path, null = (ctypes.create_string_buffer(os.fsencode(each)) for each in (scratch, "/dev/null"))
         new_file = (number("openat"), minus(-100), ctypes.byref(path), os.O_TMPFILE | os.O_RDWR, 0o600)
+        both = ctypes.byref((ctypes.c_uint64 * 2)(threads, threads))
+        self.limit_threads = (number("prlimit64"), 0, jail.NPROC, both, 0) if threads else None
         # What a child starts with: flags and locks of an open file stay with it, so none is shared with the next.
         self.opened = ((number("openat"), minus(-100), ctypes.byref(null), os.O_RDWR, 0), new_file, new_file)
 
@@ -145,6 +150,8 @@ class Zygote:
                 raw(_CLOSE, file)
             raw(_CLOSE, self.control)
             raw(_CLOSE, self.folder)
+            if self.limit_threads and raw(*self.limit_threads) < 0:
+                os._exit(70)
             raw(_PRCTL, 1, 9, 0, 0, 0)  # end with the zygote, where it is not PID 1
             self.filter.install(raw)  # before it has read an untrusted byte
             programs.run([self.sockets[at] for at in range(_SOCKETS_AT, self.sockets[0], 4)])
@@ -300,13 +307,14 @@ def main() -> None:
         jail.libc.prctl(1, signal.SIGKILL, 0, 0, 0)
         scratch = "/tmp"
     try:
+        threads = jail.thread_limit(_MORE_THREADS) if tier == "landlock" else 0
         _settle(scratch)
         jail.harden(scratch, memory, file_size, tier)
     except OSError as error:
         os.write(control, f"E{error.strerror or error}".encode())
         os._exit(1)
     os.write(control, b"READY")
-    Zygote(control, scratch).serve()
+    Zygote(control, scratch, threads).serve()
 
 
 def _leave_a_guardian(control: int, scratch: str) -> None:

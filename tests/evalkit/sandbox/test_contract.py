@@ -77,17 +77,56 @@ def _open_interpreter() -> str | None:
     return None
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become an ordinary user")
-@pytest.mark.skipif(_open_interpreter() is None, reason="every interpreter lies in a folder closed to other users")
-def test_the_whole_contract_holds_for_an_ordinary_user():
+as_another_user = pytest.mark.skipif(
+    os.getuid() != 0 or _open_interpreter() is None,
+    reason="only root can become an ordinary user, and needs an interpreter that other users may run",
+)
+
+
+def _as_another_user(program: str) -> str:
     packages = os.pathsep.join(
         [str(Path(__file__).parents[3]), *(path for path in sys.path if "site-packages" in path)]
     )
     with tempfile.TemporaryDirectory(dir="/var/tmp") as home:
         os.chmod(home, 0o777)
-        code = ORDINARY.replace("HOME_FOLDER", repr(home))
+        code = program.replace("HOME_FOLDER", repr(home))
         command = [_open_interpreter(), "-B", "-c", code]
         environment = {**os.environ, "PYTHONPATH": packages}
         run = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, cwd="/")
-    assert run.stdout == "whole\n", run.stdout + run.stderr
+    return run.stdout + (run.stderr if run.returncode else "")
+
+
+@pytest.mark.slow
+@as_another_user
+def test_the_whole_contract_holds_for_an_ordinary_user():
+    assert _as_another_user(ORDINARY) == "whole\n"
+
+
+MANY = """
+import os, subprocess
+os.setgid(60124); os.setuid(60124)
+os.environ["HOME"] = HOME_FOLDER
+from evalkit.records import Tier
+from evalkit.sandbox import Job, Limits, Sandbox
+others = [subprocess.Popen(["sleep", "60"]) for _ in range(80)]
+hold = "import threading, time\\nfor i in range(I):\\n    try: threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\\n    except RuntimeError: break"
+def job(threads, expected):
+    program = hold.replace("I", str(threads)) + "\\ntime.sleep(0.2)\\ndef f(x): return i"
+    return Job(id="", program="import threading\\nthreading.stack_size(1 << 16)\\n" + program, entry_point="f", tests=(f"assert {expected}",))
+plain = Job(id="", program="def f(x): return x", entry_point="f", tests=("assert f(1) == 1",))
+for tier in (Tier.NAMESPACES, Tier.LANDLOCK):
+    with Sandbox(2, tier=tier) as sandbox:
+        jobs = [job(20, "f(1) == 19"), job(2000, "f(1) < 2000"), *[plain] * 3, job(2000, "f(1) < 2000")]
+        for _, verdict in [(None, sandbox.run(jobs[0])), *sandbox.run_many(jobs[1:])]:
+            if not verdict.passed:
+                print(tier, verdict)
+        if sandbox.run(job(2000, "f(1) == 1999")).passed:
+            print(tier, "threads without end")
+for other in others: other.kill(); other.wait()
+print("whole")
+"""
+
+
+@as_another_user
+def test_a_user_with_many_processes_is_served_and_threads_are_counted():
+    assert _as_another_user(MANY) == "whole\n"

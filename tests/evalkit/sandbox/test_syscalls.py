@@ -72,12 +72,13 @@ def test_every_number_gets_its_answer(machine: str) -> None:
         else:
             assert answer == (EPERM if name in table.REFUSED else ENOSYS), name
         answer = run(child, arch, number, (0x7ABC0001,) * 3)
-        assert answer == (EPERM if name in seccomp.ZYGOTE_NEEDS else seccomp.ALLOW), name
+        assert answer == (EPERM if name in seccomp.ON_THE_HOST else seccomp.ALLOW), name
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_checked_arguments(machine: str) -> None:
     zygote, child = seccomp.zygote_filter(machine=machine), seccomp.child_filter(machine)
+    on_the_host = seccomp.zygote_filter(own_files=False, machine=machine)
     arch = table.AUDIT_ARCH[machine]
     cases = [
         (zygote, "ioctl", (3, 0x5413), True),
@@ -87,6 +88,9 @@ def test_checked_arguments(machine: str) -> None:
         (zygote, "prlimit64", (0, 7, 0), True),
         (zygote, "prlimit64", (0, 7, 5), False),
         (zygote, "prlimit64", (0, 7, 1 << 32), False),
+        (on_the_host, "prlimit64", (0, 6, 5), True),
+        (child, "prlimit64", (0, 6, 0), True),
+        (child, "prlimit64", (0, 6, 5), False),
         (zygote, "socketpair", (1,), True),
         (zygote, "socketpair", (2,), False),
         (child, "clone", (0x10000,), True),
