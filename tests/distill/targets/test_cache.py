@@ -306,7 +306,7 @@ def test_a_manifest_that_says_nonsense_is_refused(
 
 def test_bad_caches_are_one_line_and_no_traceback(toy_dataset: Path, teacher: Path, tmp_path: Path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(ConfigError, match="is a file"):
         cache(cache_recipe(toy_dataset, teacher, tmp_path / "file"))
     with pytest.raises(ConfigError, match="seed"):
         cache_recipe(toy_dataset, teacher, tmp_path / "kept", seed=-1)

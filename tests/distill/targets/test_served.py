@@ -48,7 +48,7 @@ def recipe(dataset: Path, output: Path, url: str, tokenizer: Path, k: int = 300,
     return toy_recipe(dataset, output, **(sections | {"tokenizer": {"path": str(tokenizer)}} | more))
 
 
-@pytest.mark.parametrize("divergence", ["forward_kl", "jsd"])
+@pytest.mark.parametrize("divergence", ["forward_kl", pytest.param("jsd", marks=pytest.mark.slow)])
 def test_all_ids_said_is_the_teacher_itself(divergence: str, toy_dataset: Path, teacher: Path, tmp_path: Path):
     from distill.jobs.train import train
 

@@ -126,7 +126,9 @@ with Journal(path) as journal:
 """
 
 
-@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.8, 1.1, 1.4, 1.7])
+@pytest.mark.parametrize(
+    "seconds", [0.8, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.2, 0.5, 1.1, 1.4, 1.7))]
+)
 def test_kill_9_submits_nothing_twice(server: Server, tmp_path: Path, seconds: float) -> None:  # noqa: F811
     server.batches.seconds = 1.0
     path = tmp_path / "j.sqlite"

@@ -55,6 +55,7 @@ def test_answers_come_in_order_and_are_never_asked_twice(server: Server, tmp_pat
     assert set(server.answered.values()) == {1}
 
 
+@pytest.mark.slow
 def test_faults_are_tried_again(server: Server, tmp_path: Path) -> None:
     server.failing = {
         "q0": [JSONResponse({"error": {"message": "busy"}}, 503)],

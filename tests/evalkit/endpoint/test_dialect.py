@@ -132,6 +132,7 @@ def test_several_endpoints_share_the_work(server: Server, tmp_path: Path) -> Non
     assert {id: answer.model for id, answer in again.items()} == first
 
 
+@pytest.mark.slow
 def test_what_one_cannot_answer_goes_to_the_next(server: Server, tmp_path: Path) -> None:  # noqa: F811
     server.models = ["a", "b"]
     server.failing = {"q1": [JSONResponse({"error": {"message": "no"}}, 500) for _ in range(8)]}

@@ -57,6 +57,7 @@ def test_the_table_knows_dated_names_and_guesses_at_nothing(tmp_path: Path, monk
         find_price("https://elsewhere.example/v1", "m")
 
 
+@pytest.mark.slow
 def test_a_lost_answer_stays_charged_at_its_worst(server: Server, tmp_path: Path) -> None:  # noqa: F811
     """Connections that break may have been billed; refusals are not; an empty reply with usage was."""
     server.delay = 0.3

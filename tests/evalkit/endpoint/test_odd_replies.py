@@ -130,6 +130,7 @@ def test_a_reply_that_trickles_is_late(server: Server, tmp_path: Path, monkeypat
     assert time.monotonic() - start < 4
 
 
+@pytest.mark.slow
 def test_a_draining_server_is_waited_for(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """It has answered, then it is away for longer than four attempts take, then it is back."""
     import threading

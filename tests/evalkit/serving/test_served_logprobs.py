@@ -98,7 +98,7 @@ def test_the_chat_form(server: Served) -> None:
     assert len(read.tokens) == len(choice.logprobs.content)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_scored_prompts_equal_a_direct_log_softmax_in_both_forms(either: Served, data: st.DataObject) -> None:
     size = len(either.tokenizer)
