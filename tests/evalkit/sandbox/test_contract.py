@@ -106,19 +106,19 @@ MANY = """
 import os, subprocess
 os.setgid(60124); os.setuid(60124)
 os.environ["HOME"] = HOME_FOLDER
-from evalkit.records import Tier
+from evalkit.records import Method, Tier
 from evalkit.sandbox import Job, Limits, Sandbox
-others = [subprocess.Popen(["sleep", "60"]) for _ in range(80)]
+others = [subprocess.Popen(["sleep", "20"], stdout=-3, stderr=-3) for _ in range(80)]
 hold = "import threading, time\\nfor i in range(I):\\n    try: threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\\n    except RuntimeError: break"
 def job(threads, expected):
     program = hold.replace("I", str(threads)) + "\\ntime.sleep(0.2)\\ndef f(x): return i"
-    return Job(id="", program="import threading\\nthreading.stack_size(1 << 16)\\n" + program, entry_point="f", tests=(f"assert {expected}",))
+    return Job(id="", program="import threading\\nthreading.stack_size(1 << 16)\\n" + program, entry_point="f", tests=(f"assert {expected}",), limits=Limits(wall=2))
 plain = Job(id="", program="def f(x): return x", entry_point="f", tests=("assert f(1) == 1",))
 for tier in (Tier.NAMESPACES, Tier.LANDLOCK):
     with Sandbox(2, tier=tier) as sandbox:
         jobs = [job(20, "f(1) == 19"), job(2000, "f(1) < 2000"), *[plain] * 3, job(2000, "f(1) < 2000")]
         for _, verdict in [(None, sandbox.run(jobs[0])), *sandbox.run_many(jobs[1:])]:
-            if not verdict.passed:
+            if not verdict.passed and verdict.method is Method.CALLS:  # how a bomb ends is no matter
                 print(tier, verdict)
         if sandbox.run(job(2000, "f(1) == 1999")).passed:
             print(tier, "threads without end")
