@@ -40,7 +40,7 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
     history = History(run.path / "evaluations.jsonl", done, recipe.eval.metric)
     score = _scorer(recipe, parts, args, stack)
     if score is not None:
-        every = recipe.eval.every if recipe.eval.every is not None else max(1, args.max_steps // 10)
+        every = recipe.eval.interval(args.max_steps)
         evaluate = Evaluate(
             score,
             history,

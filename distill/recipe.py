@@ -9,6 +9,9 @@ from evalkit.recipes import Recipe
 
 Method = Literal["pretrain", "sft", "kd", "on_policy"]
 DivergenceName = Literal["forward_kl", "reverse_kl", "jsd", "skew_kl", "mse"]
+EVALUATIONS = 8
+"""How many there are in a run whose recipe does not say: at most 5% of half an hour (bench/distill.py)."""
+
 Metric = Literal["pass_at_1", "syntax_valid", "loss"]
 
 
@@ -147,7 +150,7 @@ class EvalPart(Recipe):
     """Evaluation inside training, on the live weights, greedy, in the sandbox."""
 
     every: int | None = Field(None, ge=0)
-    """Steps between evaluations; null: a tenth of the run; 0: only at the end."""
+    """Steps between evaluations; null: an eighth of the run; 0: only at the end."""
     suites: list[str] = Field(default_factory=list)
     """Suites that are only reported (mini-humaneval, ...). The checkpoint is chosen on the validation split."""
     samples: int = Field(100, ge=0)
@@ -162,6 +165,10 @@ class EvalPart(Recipe):
     """Stop after so many evaluations without a better value of the metric; null: never."""
     time_limit: float | None = Field(None, gt=0)
     """Seconds after which a suite's evaluation is given up: it is then reported as not measured, never as a score."""
+
+    def interval(self, steps: int) -> int:
+        """Steps between evaluations of a run of so many steps; 0: only at the end."""
+        return max(1, steps // EVALUATIONS) if self.every is None else self.every
 
     @model_validator(mode="after")
     def _sampled(self) -> "EvalPart":

@@ -154,8 +154,7 @@ def _evaluating(subject: Subject, training: float) -> Iterator[Finding]:
     except SandboxError as error:
         yield refused_by("files", "sandbox", error)
         return
-    every = subject.recipe.eval.every
-    every = max(1, subject.args.max_steps // 10) if every is None else every
+    every = subject.recipe.eval.interval(subject.args.max_steps)
     times = 1 if every == 0 else max(1, -(-subject.args.max_steps // every))
     share = times * each / (training + times * each)
     which = "the one evaluation" if times == 1 else f"each of {times:,} evaluations"

@@ -376,10 +376,10 @@ def test_a_loss_near_zero_is_no_good_news(toy_dataset: Path, tmp_path: Path, cap
     assert [json.loads(line)["step"] for line in lines] == [1, 4]
 
 
-def test_by_default_there_are_ten_evaluations(toy_dataset: Path, tmp_path: Path):
+def test_by_default_there_are_eight_evaluations(toy_dataset: Path, tmp_path: Path):
     from distill.jobs.train import train
 
     watched = {"samples": 1, "max_new_tokens": 2}
-    train(toy_recipe(toy_dataset, tmp_path / "run", eval=watched, training=FEW | {"max_steps": 20}))
+    train(toy_recipe(toy_dataset, tmp_path / "run", eval=watched, training=FEW | {"max_steps": 16}))
     lines = (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == list(range(2, 21, 2))
+    assert [json.loads(line)["step"] for line in lines] == list(range(2, 17, 2))
