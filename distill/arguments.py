@@ -101,12 +101,12 @@ def arguments(recipe: TrainRecipe, output: Path, rows: int) -> Any:
         chosen.setdefault("dataloader_pin_memory", False)
     if recipe.method == "sft":
         fixed |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": recipe.data.max_length}
+    if recipe.method in ("sft", "on_policy"):  # TRL's own default is on
         chosen.setdefault("activation_checkpointing", bool(chosen.get("gradient_checkpointing")))
     if recipe.method == "on_policy":
         beta = ON_POLICY_BETA[recipe.loss.divergence]
         fixed |= {"beta": recipe.loss.beta if beta is None else beta, "temperature": recipe.loss.temperature}
         del fixed["train_sampling_strategy"]
-        chosen.setdefault("activation_checkpointing", bool(chosen.get("gradient_checkpointing")))
         chosen.setdefault("max_completion_length", recipe.eval.max_new_tokens)
     processes = _processes()
     chosen["max_steps"], _ = step_count(chosen, rows, processes)

@@ -125,7 +125,7 @@ class Alarm(TrainerCallback):
     what it can do."""
 
     def __init__(self, part: GuardPart, evaluate: Evaluate) -> None:
-        self.floor, self.evaluate, self.due = part.loss_floor if part.enabled else 0.0, evaluate, False
+        self.floor, self.evaluate = part.loss_floor if part.enabled else 0.0, evaluate
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:

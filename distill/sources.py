@@ -31,12 +31,6 @@ TABLE: dict[str, dict[str, Standing]] = {
 }
 """Divergence -> source -> standing."""
 
-WHY = {
-    U: "linear in the teacher's probabilities, so draws in their place give the same gradient in the mean",
-    B: "taken over the k likeliest ids and one bucket for the rest: never above the exact value, equal to it where k "
-    "is the vocabulary; how the rest is spread is not learned",
-}
-
 REFUSALS = {
     "sampled": "it is not linear in the teacher's probabilities (or reads them where none was drawn): draws in their "
     "place would be biased by an amount that nobody knows",

@@ -40,7 +40,7 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def write_jsonl(path: str | Path, records: Iterable[BaseModel]) -> None:
@@ -59,7 +59,7 @@ def append_jsonl(path: str | Path, records: Iterable[BaseModel]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def _cut_torn_tail(fd: int) -> None:
@@ -77,7 +77,8 @@ def _cut_torn_tail(fd: int) -> None:
     os.ftruncate(fd, 0)
 
 
-def _cannot_write(path: Path, error: OSError) -> DataError:
+def cannot_write(path: Path, error: OSError) -> DataError:
+    """What a file that could not be written comes to: what, where, and what to do."""
     fix = "free some space and run again" if error.errno == 28 else "check the folder and its permissions"
     return DataError(f"cannot write: {error.strerror or error}", where=str(path), fix=fix)
 

@@ -8,13 +8,12 @@
 The folder is described in distill.targets.store.
 """
 
-import errno
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,7 +21,7 @@ from distill.recipe import DataPart, ServedPart
 from evalkit.console import console, progress
 from evalkit.errors import DataError, PotstillError
 from evalkit.recipes import Recipe
-from evalkit.runs import RunFolder
+from evalkit.runs import RunFolder, cannot_write
 
 JOURNAL = "journal.sqlite"
 """What a served teacher said."""
@@ -69,11 +68,6 @@ class CacheRecipe(Recipe):
         return self
 
 
-class Teacher(Protocol):
-    def score(self, rows: Sequence[Any]) -> list[bytes]:
-        """One record per row."""
-
-
 @dataclass
 class _Work:
     """What is left to do, and what is known of it."""
@@ -92,9 +86,7 @@ def cache(recipe: CacheRecipe) -> dict[str, Any]:
     try:
         return _cache(recipe)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        fix = "free some space and run again; it resumes" if full else "check the folder and its permissions"
-        raise DataError(f"cannot write: {error.strerror or error}", where=recipe.output, fix=fix) from error
+        raise cannot_write(Path(recipe.output), error) from error
 
 
 def _cache(recipe: CacheRecipe) -> dict[str, Any]:
@@ -206,6 +198,8 @@ def _placed(model: Any, bf16: bool) -> Any:
 
 def _preview(recipe: CacheRecipe, work: _Work, *, begun: bool) -> _Work:
     """Score a sample drawn evenly; lower the draws until the limit holds (not in a cache that was begun)."""
+    from distill.targets.store import ENTRY
+
     step = max(1, len(work.rows) // PREVIEW_ROWS)
     sample = work.rows[::step][:PREVIEW_ROWS]
     positions = sum(row.learned for row in sample)
@@ -213,14 +207,14 @@ def _preview(recipe: CacheRecipe, work: _Work, *, begun: bool) -> _Work:
         started = time.monotonic()
         size = sum(map(len, work.teacher.score(sample)))
         work.seconds = (time.monotonic() - started) / positions
-        work.bytes = size / positions + 36 * len(sample) / positions  # with the row's place in the index
+        work.bytes = size / positions + ENTRY.itemsize * len(sample) / positions
         if not work.facts["draws"] or begun or work.bytes <= recipe.max_bytes * 0.97:
             return work
         if work.facts["draws"] == 1:
             raise DataError(
                 f"one draw takes {work.bytes:.1f} bytes a token already, and max_bytes is {recipe.max_bytes:g}",
                 where="max_bytes",
-                fix="raise it (each row has 36 bytes of its own: where rows are short, they are most of it)",
+                fix=f"raise it (each row has {ENTRY.itemsize} bytes of its own: in short rows that is most of it)",
             )
         fewer = max(1, min(work.facts["draws"] - 1, int(work.facts["draws"] * recipe.max_bytes * 0.95 / work.bytes)))
         work.facts["draws"], work.teacher = fewer, work.teacher.with_draws(fewer)

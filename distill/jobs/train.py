@@ -34,11 +34,11 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
         return run.summary
     quiet(recipe)
     with ExitStack() as stack:
-        with run.or_nothing(PotstillError, holds=(run.path / "targets").exists):
-            from distill.building import build
-            from distill.preflight import before_loading, before_training
-            from distill.preparation import prepare
+        from distill.building import build
+        from distill.preflight import before_loading, before_training
+        from distill.preparation import SERVED, prepare
 
+        with run.or_nothing(PotstillError, holds=(run.path / SERVED).exists):
             before_loading(recipe, run.path)
             with _first_alone(recipe):  # the others find what it has made
                 _ask_server(recipe)

@@ -9,7 +9,8 @@ from evalkit.models.folder import load_folder
 def serve(model: Path, *, host: str, port: int, name: str | None, max_batch: int, device: str | None) -> None:
     """Serve until interrupted. Raises ConfigError where the port is taken, ModelError where the folder is no model."""
     from evalkit.serving.engine import Engine
-    from evalkit.serving.server import Server, bind
+    from evalkit.serving.port import bind
+    from evalkit.serving.server import Server
 
     bound = bind(host, port)
     with bound:

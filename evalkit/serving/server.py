@@ -9,26 +9,12 @@ from typing import Any
 
 import uvicorn
 
-from evalkit.errors import ConfigError
 from evalkit.serving.app import create_app
 from evalkit.serving.engine import Engine
+from evalkit.serving.port import taken
 
 PATIENCE = 5
 """Seconds that answers under way have to be refused, once a signal has come."""
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket with that address; port 0 is any free one. Raises ConfigError where it cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as error:
-        said = f"cannot listen on {host!r}: {getattr(error, 'strerror', None) or error}"
-        raise ConfigError(said, where="--host", fix="give an address of this machine") from error
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with _taken(bound, port):
-        bound.bind(address)
-    return bound
 
 
 class Server(uvicorn.Server):
@@ -41,7 +27,7 @@ class Server(uvicorn.Server):
 
     def run_until_signal(self) -> None:
         """Raises ConfigError where another server took the port meanwhile."""
-        with _taken(self.bound, self.bound.getsockname()[1]):
+        with taken(self.bound, self.bound.getsockname()[1]):
             self.bound.listen(2048)
         self.run(sockets=[self.bound])
 
@@ -64,13 +50,3 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _taken(bound: socket.socket, port: int) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, OverflowError) as error:
-        bound.close()
-        said = f"cannot listen on port {port}: {getattr(error, 'strerror', None) or error}"
-        raise ConfigError(said, where="--port", fix="choose another port") from error

@@ -1,11 +1,11 @@
 """synth serve-teacher: the built-in teacher on a port of this machine."""
 
-import socket
 from collections.abc import Sequence
 from typing import Any
 
 from evalkit.console import console
 from evalkit.errors import ConfigError
+from evalkit.serving.port import bind
 from synth.teacher.app import MODEL, create_app
 from synth.teacher.faults import SHARES, Faults
 
@@ -17,13 +17,7 @@ def serve_teacher(*, port: int, flaws: float, seed: int, faults: Faults | None =
     faults = faults or Faults(seed=seed)
     if sum(getattr(faults, name) for name in SHARES) > 1:
         raise ConfigError("the shares of the faults exceed 1 in sum", where="--fault")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            said = f"cannot listen on port {port}: {error.strerror}"
-            raise ConfigError(said, where="--port", fix="choose another port") from error
+    bind("127.0.0.1", port).close()  # before anything is said
 
     console.print(f"{MODEL} at http://127.0.0.1:{port}/v1 (a grammar, not a language model); Ctrl-C ends it")
     uvicorn.run(create_app(flaws=flaws, seed=seed, faults=faults), host="127.0.0.1", port=port, log_level="warning")

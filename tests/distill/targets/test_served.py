@@ -28,7 +28,8 @@ def serving(folder: Path) -> Iterator[str]:
     """`evalkit serve` on a port of its own, in this process."""
     from evalkit.models.folder import load_folder
     from evalkit.serving.engine import Engine
-    from evalkit.serving.server import Server, bind
+    from evalkit.serving.port import bind
+    from evalkit.serving.server import Server
 
     with bind("127.0.0.1", 0) as bound:
         up = threading.Event()

@@ -13,7 +13,8 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evalkit.serving.engine import Engine
-from evalkit.serving.server import Server, bind
+from evalkit.serving.port import bind
+from evalkit.serving.server import Server
 from evalkit.suites import load_suite
 
 NAME = "tiny"

@@ -18,7 +18,7 @@ from evalkit.endpoint import Endpoint
 from evalkit.errors import ConfigError
 from evalkit.jobs.run import RunRecipe, read_rows, run
 from evalkit.jobs.serve import default_name
-from evalkit.serving.server import bind
+from evalkit.serving.port import bind
 
 COMMAND = [sys.executable, "-c", "from evalkit.cli import main; main()", "serve"]
 
