@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tiny_tokenizer import tiny_tokenizer
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from evalkit.errors import EndpointError, ModelError
 from evalkit.models import EndpointModel, LocalModel, RetrievalModel
@@ -14,19 +15,7 @@ from evalkit.suites import load_suite
 
 @pytest.fixture(scope="module")
 def live():
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<pad>", "<eos>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    core.train_from_iterator([p.solution for p in load_suite("mini-humaneval")], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+    tokenizer = tiny_tokenizer()
     torch.manual_seed(3)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

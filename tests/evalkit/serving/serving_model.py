@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx2
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tiny_tokenizer import tiny_tokenizer
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from evalkit.serving.engine import Engine
 from evalkit.serving.port import bind
 from evalkit.serving.server import Server
-from evalkit.suites import load_suite
 
 NAME = "tiny"
 ROOM = 256
@@ -28,19 +28,7 @@ TEMPLATE = (
 
 
 def make_tokenizer() -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<pad>", "<eos>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    core.train_from_iterator([p.solution for p in load_suite("mini-humaneval")], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+    tokenizer = tiny_tokenizer()
     tokenizer.chat_template = TEMPLATE
     return tokenizer
 
