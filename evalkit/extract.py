@@ -7,6 +7,7 @@ import re
 from functools import partial
 from typing import Any
 
+from evalkit.parsing import literal, parse
 from evalkit.records import Language
 
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -51,7 +52,7 @@ def repair_json(text: str) -> dict[str, Any] | None:
         if not block.startswith("{"):
             continue
         without_commas = _STRING_OR_COMMA.sub(lambda m: "" if m.group() == "," else m.group(), block)
-        for read, text in ((partial(json.loads, strict=False), without_commas), (ast.literal_eval, block)):
+        for read, text in ((partial(json.loads, strict=False), without_commas), (literal, block)):
             try:
                 found = read(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
@@ -103,7 +104,7 @@ def defines(program: str, name: str, language: Language = Language.PYTHON) -> bo
     if language is not Language.PYTHON:
         return re.search(_DEFINES[language].format(name=re.escape(name)), program, re.MULTILINE) is not None
     try:
-        body = ast.parse(program).body
+        body = parse(program).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return re.search(rf"^(?:async\s+def|def|class)\s+{re.escape(name)}\b", program, re.MULTILINE) is not None
     for node in body:

@@ -4,6 +4,8 @@ import ast
 import builtins
 import hashlib
 
+from evalkit.parsing import parse
+
 _BUILTINS = frozenset(dir(builtins))
 
 
@@ -14,7 +16,7 @@ def normal_form(program: str) -> str:
     arguments, variables, imports under `as`) are numbered in order of appearance; builtins, attributes that are not
     methods of its own classes, and constants stay. Raises SyntaxError where the program is not Python.
     """
-    tree = ast.parse(program)
+    tree = parse(program)
     tree = _Normaliser(_bound_names(tree)).visit(tree)
     return hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest()[:16]
 

@@ -10,6 +10,7 @@ import ast
 import re
 from typing import Literal
 
+from evalkit.parsing import parse
 from evalkit.records import Language, Problem, Record
 
 TOP_LEVEL = (
@@ -81,7 +82,7 @@ class Prompting(Record):
 def body_source(program: str, entry_point: str) -> str:
     """Source of the entry point's body without its docstring, nothing behind it. ValueError where there is none."""
     try:
-        tree = ast.parse(program)
+        tree = parse(program)
     except SyntaxError as error:
         raise ValueError(f"the solution is not Python: {error.msg}") from error
     for node in tree.body:

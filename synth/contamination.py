@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evalkit.console import progress
 from evalkit.normal_form import normal_form
+from evalkit.parsing import parse
 from evalkit.records import Outcome, Problem, Record
 from evalkit.runs import append_jsonl, read_jsonl
 from evalkit.sandbox import Job, Limits, Sandbox
@@ -128,7 +129,7 @@ def _solved(held: Sequence[int], tasks: Sequence[_Task]) -> str:
 
 def arity(problem: Problem) -> int | None:
     """Number of parameters of the entry point; None where it is a class."""
-    for node in ast.parse(problem.solution or "").body:
+    for node in parse(problem.solution or "").body:
         if isinstance(node, ast.FunctionDef) and node.name == problem.entry_point:
             return len(node.args.posonlyargs) + len(node.args.args) + len(node.args.kwonlyargs)
     return None
@@ -136,7 +137,7 @@ def arity(problem: Problem) -> int | None:
 
 def rename(test: str, old: str, new: str) -> str:
     """An assertion with its function called by another name."""
-    tree = ast.parse(test)
+    tree = parse(test)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == old:
             node.id = new

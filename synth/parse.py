@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from evalkit.extract import extract_json, repair_json
 from evalkit.normal_form import normal_form
+from evalkit.parsing import parse
 from evalkit.prompting import PROMPTING
 from evalkit.records import Level, Problem, Record
 from synth.records import Stage
@@ -61,9 +62,9 @@ def check_source(problem: Problem) -> Problem | Dropped:
     """Refuse solutions that are not Python, lack the entry point, or do not continue the prompt."""
     assert problem.solution is not None  # set just above
     try:
-        tree = ast.parse(problem.solution)
+        tree = parse(problem.solution)
         for test in problem.tests:
-            ast.parse(test)
+            parse(test)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Dropped(Stage.SYNTAX, f"{type(error).__name__}: {error}")
     names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
@@ -85,7 +86,7 @@ def task_key(problem: Problem) -> str:
 def stub(problem: Problem) -> str:
     """A program with the problem's interface that does nothing: each body of the solution becomes `pass`."""
     assert problem.solution is not None  # callers hold checked problems
-    tree = ast.parse(problem.solution)
+    tree = parse(problem.solution)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [ast.Pass()]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from evalkit.normal_form import normal_form
+from evalkit.parsing import parse
 from evalkit.records import Language, Problem
 
 LONG, SHORT = 13, 8
@@ -133,7 +134,7 @@ def _words_of(task: Problem) -> tuple[list[str], list[str]]:
     """Words of the prompt, and of the first paragraph of its description (at least five, or none)."""
     text = task.prompt
     try:
-        tree = ast.parse(f"{text}\n    pass\n")
+        tree = parse(f"{text}\n    pass\n")
         found = [ast.get_docstring(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         description = next((doc for doc in reversed(found) if doc), "")
     except SyntaxError:

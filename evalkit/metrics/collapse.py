@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from evalkit.normal_form import normal_form
+from evalkit.parsing import parse
 from evalkit.records import Completion
 
 
@@ -18,7 +19,7 @@ def body_form(program: str, entry_point: str | None = None) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _form(ast.parse(program), entry_point)
+            return _form(parse(program), entry_point)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         text = program[program.rfind('"""') + 3 :] if '"""' in program else program
         return hashlib.sha256(" ".join(text.split()).encode(errors="replace")).hexdigest()[:16]

@@ -9,6 +9,7 @@ from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.models.protocol import Generated, cut_at_stop
+from evalkit.parsing import parse
 from evalkit.prompting import PROMPTING, Prompting
 from evalkit.records import Problem
 
@@ -106,7 +107,7 @@ def _words(text: str) -> list[str]:
 def _signature(prompt: str) -> list[str]:
     """Name and positional arguments of the last function that a prompt opens; empty where it opens none."""
     try:
-        functions = [n for n in ast.parse(prompt + "\n    pass\n").body if isinstance(n, ast.FunctionDef)]
+        functions = [n for n in parse(prompt + "\n    pass\n").body if isinstance(n, ast.FunctionDef)]
     except SyntaxError:
         return []
     if not functions:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from evalkit.parsing import parse
 from evalkit.sandbox.inside.codec import encode
 
 MAX_TEST = 200_000
@@ -49,7 +50,7 @@ def calls_of_check(program: str) -> tuple[Call, ...] | None:
     if len(program) > MAX_TEST:
         return None
     try:
-        body = ast.parse(program).body
+        body = parse(program).body
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
     checks = [node for node in body if isinstance(node, ast.FunctionDef)]
@@ -93,7 +94,7 @@ def _says_nothing(node: ast.stmt) -> bool:
 
 def _recorded_call(test: str, entry_point: str) -> Call | None:
     try:
-        statements = ast.parse(test).body
+        statements = parse(test).body
         if len(statements) != 1 or not isinstance(statements[0], ast.Assert):
             return None
         return _read(statements[0].test, test.strip(), entry_point)

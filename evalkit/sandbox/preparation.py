@@ -6,6 +6,8 @@ import marshal
 from functools import lru_cache
 from typing import Any
 
+from evalkit.parsing import compiled, parse
+
 
 @lru_cache(maxsize=512)
 def prepared(test: str, imports: str, entry_point: str) -> dict[str, Any]:
@@ -18,12 +20,12 @@ def prepared(test: str, imports: str, entry_point: str) -> dict[str, Any]:
     numbers, which then start anew each time.
     """
     counter = _Counter()
-    tree, prelude = ast.parse(test), ast.parse(imports)
+    tree, prelude = parse(test), parse(imports)
     nodes = [*ast.walk(tree)]
     names = _free_names(nodes) | {entry_point}
     check = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body)
     resident = leaves_no_trace(nodes) and leaves_no_trace([*ast.walk(prelude)])
-    code = compile(counter.visit(tree), "<test>", "exec", dont_inherit=True)
+    code = compiled(counter.visit(tree), "<test>")
     return {
         "code": marshal.dumps(code),
         "lines": counter.lines,
@@ -91,7 +93,7 @@ def _parts(prelude: ast.Module) -> list[tuple[str | None, bytes]]:
     parts = []
     for name, body in runs:
         module = ast.Module(body=body, type_ignores=[])
-        parts.append((name, marshal.dumps(compile(module, "<imports>", "exec", dont_inherit=True))))
+        parts.append((name, marshal.dumps(compiled(module, "<imports>"))))
     return parts
 
 

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from evalkit.parsing import parse
 from evalkit.records import Problem
 from evalkit.suites.lines import read_lines
 
@@ -33,7 +34,7 @@ def before_entry_point(program: str, entry_point: str) -> str:
 
     Raises ValueError where the program does not define the entry point at its top level.
     """
-    for node in ast.parse(program).body:
+    for node in parse(program).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == entry_point:
             return "\n".join(program.splitlines()[: node.lineno - 1]).strip()
     raise ValueError(f"the solution defines no {entry_point!r}")

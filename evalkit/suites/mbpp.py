@@ -9,6 +9,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from evalkit.parsing import parse
 from evalkit.records import Problem
 from evalkit.suites.lines import read_lines
 
@@ -25,7 +26,7 @@ def read_mbpp(path: Path, ids: range | None = None) -> list[Problem]:
 def _problem(row: dict[str, Any]) -> Problem:
     code = str(row["code"]).replace("\r\n", "\n").replace("\r", "\n").rstrip() + "\n"
     tests = tuple(str(test).replace("\r\n", "\n").strip() for test in row["test_list"])
-    tree = ast.parse(code)
+    tree = parse(code)
     definition = _entry_point(tree, tests)
     setup = str(row["test_setup_code"]).replace("\r\n", "\n").strip()
     shown = "\n\n\n".join(filter(None, (_named_by_tests(code, tree, (*tests, setup), definition), setup)))
@@ -69,4 +70,4 @@ def _named_by_tests(code: str, tree: ast.Module, tests: tuple[str, ...], entry: 
 
 
 def _names(tests: tuple[str, ...]) -> set[str]:
-    return {node.id for test in tests for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
+    return {node.id for test in tests for node in ast.walk(parse(test)) if isinstance(node, ast.Name)}
