@@ -48,6 +48,16 @@ def cache(recipe: Path, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def words(recipe: Path, overrides: Overrides = None) -> None:
+    """Ask an API for solutions, and keep those that pass with what it thought of each word. Run again to resume."""
+    from distill.jobs.words import WordsRecipe
+    from distill.jobs.words import words as job
+    from evalkit.recipes import load_recipe
+
+    typer.echo(json.dumps(job(load_recipe(WordsRecipe, recipe, overrides or ())), indent=2))
+
+
+@app.command()
 def preflight(
     recipe: Path,
     overrides: Overrides = None,

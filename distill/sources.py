@@ -16,18 +16,18 @@ class Standing(StrEnum):
     REFUSED = "refused"
 
 
-SOURCES = ("local", "sampled", "top_k", "served")
+SOURCES = ("local", "sampled", "top_k", "served", "words")
 """A model here; a cache of draws; a cache of the k likeliest with the mass of the rest; a server that scores given
-text."""
+text; an API that says what it thought of its own words."""
 
 E, U, B, R = Standing.EXACT, Standing.UNBIASED, Standing.BIASED, Standing.REFUSED
 
 TABLE: dict[str, dict[str, Standing]] = {
-    "forward_kl": {"local": E, "sampled": U, "top_k": B, "served": B},
-    "reverse_kl": {"local": E, "sampled": R, "top_k": B, "served": B},
-    "jsd": {"local": E, "sampled": R, "top_k": B, "served": B},
-    "skew_kl": {"local": E, "sampled": R, "top_k": B, "served": B},
-    "mse": {"local": E, "sampled": R, "top_k": R, "served": R},
+    "forward_kl": {"local": E, "sampled": U, "top_k": B, "served": B, "words": B},
+    "reverse_kl": {"local": E, "sampled": R, "top_k": B, "served": B, "words": R},
+    "jsd": {"local": E, "sampled": R, "top_k": B, "served": B, "words": B},
+    "skew_kl": {"local": E, "sampled": R, "top_k": B, "served": B, "words": B},
+    "mse": {"local": E, "sampled": R, "top_k": R, "served": R, "words": R},
 }
 """Divergence -> source -> standing."""
 
@@ -35,13 +35,15 @@ REFUSALS = {
     "sampled": "it is not linear in the teacher's probabilities (or reads them where none was drawn): draws in their "
     "place would be biased by an amount that nobody knows",
     "mse": "it compares logits, and only probabilities are known",
+    "words": "a token that the API cut otherwise carries its word alone, with probability one, and the reverse KL of "
+    "such a teacher is infinite",
     "temperature": "a server's log-probabilities are at temperature 1, and others cannot be had from k of them",
 }
 
 
 def standing(divergence: str, source: str, *, temperature: float = 1.0) -> Standing:
     """How the divergence stands with a source. Servers score at temperature 1 only."""
-    if source == "served" and temperature != 1:
+    if source in ("served", "words") and temperature != 1:
         return Standing.REFUSED
     return TABLE[divergence][source]
 
@@ -53,7 +55,7 @@ def refuse_impossible(source: str, divergence: str, temperature: float) -> None:
     if TABLE[divergence][source] is not Standing.REFUSED:
         reason = REFUSALS["temperature"]
     else:
-        reason = REFUSALS["mse" if divergence == "mse" else "sampled"]
+        reason = REFUSALS["mse" if divergence == "mse" else source]
     possible = [name for name in TABLE if standing(name, source, temperature=1.0) is not Standing.REFUSED]
     raise ValueError(f"{divergence} cannot be had from a {source} teacher: {reason} (possible: {', '.join(possible)})")
 

@@ -61,10 +61,9 @@ def _served(teacher: ServedTeacher) -> Endpoint:
         params["temperature"] = teacher.temperature
     if teacher.structured and teacher.route == "chat":
         params["response_format"] = SCHEMA
-    if teacher.top_logprobs is not None:
-        chat = teacher.route == "chat"
-        params |= (
-            {"logprobs": True, "top_logprobs": teacher.top_logprobs} if chat else {"logprobs": teacher.top_logprobs}
-        )
     facts = teacher.model_dump(exclude=own)
-    return Endpoint(**{**facts, "params": {**params, **teacher.params}})
+    endpoint = Endpoint(**{**facts, "params": {**params, **teacher.params}})
+    if teacher.top_logprobs is None:
+        return endpoint
+    asking = endpoint.asking_logprobs(teacher.top_logprobs)
+    return endpoint.model_copy(update={"params": {**params, **asking, **teacher.params}})

@@ -33,7 +33,7 @@ class Facts(BaseModel):
     draws: int = Field(ge=0, le=255)
     k: int = Field(ge=0)
     temperature: float
-    source: Literal["sampled", "top_k", "served"]
+    source: Literal["sampled", "top_k", "served", "words"]
     prompting: dict[str, Any]
     recipe: dict[str, Any]
     data_fingerprint: str

@@ -83,6 +83,10 @@ class Endpoint(Recipe):
                 raise ValueError(f"{name} is a whole number above 0, not {number!r}")
         return value
 
+    def asking_logprobs(self, top: int) -> dict[str, Any]:
+        """The parameters by which its route says the log-probabilities of its words, and the `top` likeliest."""
+        return {"logprobs": True, "top_logprobs": top} if self.route == "chat" else {"logprobs": top}
+
     @property
     def label(self) -> str:
         """What it is called in files and on the screen."""

@@ -57,6 +57,23 @@ class EndpointModel:
     ) -> list[list[Generated]]:
         """`n` answers per prompt; one that could not be had carries its error. Raises EndpointError where the very
         first cannot be had: then the server is down, and asking on would only wait."""
+        answers = self.answers(
+            prompts, n=n, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, stop=stop
+        )
+        return [[self._read(answer, stop) for answer in group] for group in answers]
+
+    def answers(
+        self,
+        prompts: Sequence[str],
+        *,
+        n: int = 1,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> list[list[Answer | EndpointError]]:
+        """What `complete` reads: the answers as the journal has them, with their log-probabilities where the endpoint's
+        parameters ask for them."""
         params: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": temperature}
         if not self.chat and stop:
             params["stop"] = list(stop[:MOST_STOPS])
@@ -69,7 +86,7 @@ class EndpointModel:
             if requests and not self._answered:
                 self._raise_if_down(self._ask(journal, requests[:1]))
             answers = self._ask(journal, requests)
-        return [[self._read(answers[f"{i}/{sample}"], stop) for sample in range(n)] for i in range(len(prompts))]
+        return [[answers[f"{i}/{sample}"] for sample in range(n)] for i in range(len(prompts))]
 
     def _request(self, id: str, prompt: str, sample: int, params: dict[str, Any]) -> Request:
         if not self.chat:
