@@ -16,11 +16,25 @@ class Head:
     softcap: float | None = None
 
 
-class Side:
-    """One model's logits for one token tile, made per vocabulary tile; the last one made is kept."""
+class Space:
+    """Memory for one tile of logits after another: a fresh one each time costs a page fault for every 4 KiB."""
 
-    def __init__(self, hidden: Tensor, head: Head, exact: torch.dtype) -> None:
-        self.hidden, self.head, self.exact = hidden, head, exact
+    def __init__(self) -> None:
+        self._flat: Tensor | None = None
+
+    def take(self, rows: int, columns: int, like: Tensor) -> Tensor:
+        """[rows, columns], not initialised; what was taken before is overwritten."""
+        if self._flat is None or self._flat.numel() < rows * columns:
+            self._flat = like.new_empty(rows * columns)
+        return self._flat[: rows * columns].view(rows, columns)
+
+
+class Side:
+    """One model's logits for one token tile, made per vocabulary tile. The last one made is kept, in `space` if there is
+    one: no other Side of that space may be in use then."""
+
+    def __init__(self, hidden: Tensor, head: Head, exact: torch.dtype, space: Space | None = None) -> None:
+        self.hidden, self.head, self.exact, self.space = hidden, head, exact, space
         self._kept: tuple[slice, Tensor] | None = None
 
     def logits(self, columns: slice) -> Tensor:
@@ -34,6 +48,9 @@ class Side:
         weight = self.head.weight[columns].to(self.hidden.dtype)
         if self.hidden.is_cuda and self.hidden.dtype in (torch.bfloat16, torch.float16):
             logits = torch.mm(self.hidden, weight.T, out_dtype=torch.float32)
+        elif self.space is not None and self.hidden.dtype == self.exact:
+            logits = self.space.take(self.hidden.shape[0], weight.shape[0], self.hidden)
+            torch.mm(self.hidden, weight.T, out=logits)
         else:
             logits = (self.hidden @ weight.T).to(self.exact)
         if self.head.bias is not None:

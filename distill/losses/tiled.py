@@ -14,7 +14,7 @@ from torch import Tensor
 from distill.losses.dense import dense_rows
 from distill.losses.divergences import DIVERGENCES
 from distill.losses.gradients import Gradients
-from distill.losses.heads import Head, Side
+from distill.losses.heads import Head, Side, Space
 from distill.losses.sparse import Sparse, sparse_rows
 from distill.losses.tiles import LossSpec, LossSums, slices, token_tile
 
@@ -78,16 +78,17 @@ class _Tiled(torch.autograd.Function):
             torch.zeros_like(bias, dtype=exact) if bias is not None and needs[2] else None,
         )
         sums = hidden.new_zeros(2, dtype=exact)
+        own, others = Space(), Space()
         with torch.autocast(hidden.device.type, enabled=False), torch.no_grad():
             for rows in slices(hidden.shape[0], token_tile(hidden, spec)):
-                student = Side(hidden[rows], Head(weight, bias, softcap), exact)
+                student = Side(hidden[rows], Head(weight, bias, softcap), exact, own)
                 share = weights[rows].to(exact)
                 if isinstance(teacher, Sparse) and spec.alpha < 1:
                     sums += sparse_rows(student, teacher.part(rows), labels[rows], share, spec, grads, rows)
                     continue
                 other = None
                 if spec.alpha < 1 and teacher is not None and not isinstance(teacher, Sparse):
-                    other = Side(teacher[0][rows], teacher[1], exact)
+                    other = Side(teacher[0][rows], teacher[1], exact, others)
                 sums += dense_rows(student, other, labels[rows], share, spec, grads, rows)
         ctx.save_for_backward(*(g for g in grads if g is not None))
         ctx.present = [g is not None for g in grads]

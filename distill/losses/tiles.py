@@ -7,7 +7,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 TILE_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 26}
-"""Logits per tile. On a CPU a tile and its few temporaries stay near the caches; on a GPU it fills the machine."""
+"""Logits per tile, but never fewer than 256 tokens, and 512 where that is at most eight times as much: thinner products
+run slower. On a GPU a tile fills the machine."""
 
 PART_ELEMENTS = {"cpu": 1 << 18}
 """Logits that the elementwise passes take at once: on a CPU few enough to stay in the second cache between passes."""
@@ -45,7 +46,8 @@ def token_tile(hidden: Tensor, spec: LossSpec) -> int:
     if spec.token_tile is not None:
         return spec.token_tile
     elements = TILE_ELEMENTS.get(hidden.device.type, TILE_ELEMENTS["cuda"])
-    return max(256, elements // min(spec.valid, spec.vocab_tile or VOCAB_TILE))
+    columns = min(spec.valid, spec.vocab_tile or VOCAB_TILE)
+    return max(256, elements // columns, min(512, 8 * elements // columns))
 
 
 def part_rows(logits: Tensor) -> int:
