@@ -37,7 +37,7 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
     _check(recipe, parts, trainer)
     checkpoint = last_trainer_checkpoint(run.path / "checkpoints")
     done = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-    history = History(run.path / "evaluations.jsonl", done, recipe.eval.metric)
+    history = History(run.path / "evaluations.jsonl", done, recipe.eval.metric, run.path / "best")
     score = _scorer(recipe, parts, args, stack)
     if score is not None:
         every = recipe.eval.interval(args.max_steps)

@@ -15,12 +15,24 @@ from evalkit.console import Tick, console
 from evalkit.errors import TrainingError
 from evalkit.runs import append_jsonl, read_jsonl, write_jsonl
 
+SCORES = "scores.jsonl"
+"""In the folder of the best weights: what was measured of these very weights."""
+
 
 class History:
-    """`evaluations.jsonl` of a run. On resume, what lies behind the resumed step is cut off and measured again."""
+    """`evaluations.jsonl` of a run. On resume, what lies behind the resumed step is cut off and measured again.
 
-    def __init__(self, path: Path, resumed_step: int, metric: Metric = "pass_at_1") -> None:
+    `best` is the folder of the best weights. It may be of a step behind the resumed one: those weights stay the best,
+    with the scores that they had, until a measurement is as good. (Where a machine does not repeat itself, the same
+    step may come out otherwise.)
+    """
+
+    def __init__(self, path: Path, resumed_step: int, metric: Metric = "pass_at_1", best: Path | None = None) -> None:
         self.path, self.metric = path, metric
+        stamp = None if best is None else best / SCORES
+        found = read_jsonl(stamp, Score) if stamp is not None and stamp.exists() else []
+        self.ahead = [score for score in found if score.step > resumed_step]
+        """Scores of the kept weights where they are of a later step than this run has come to again."""
         self.scores = (
             [s for s in read_jsonl(path, Score, torn_tail=True) if s.step <= resumed_step] if path.exists() else []
         )
@@ -34,17 +46,24 @@ class History:
     def at(self, step: int) -> list[Score]:
         return [s for s in self.scores if s.step == step]
 
-    @property
-    def judged(self) -> list[Score]:
+    def of_best(self) -> list[Score]:
+        """All that was measured of the best weights."""
+        best = self.best
+        if best is None:
+            return []
+        return self.ahead if any(best is score for score in self.ahead) else self.at(best.step)
+
+    def judged(self, scores: list[Score]) -> list[Score]:
         """The scores that choose: of the validation split, or of what a corpus holds out, where they were measured."""
         suite = HELD_OUT if self.metric == "loss" else VALIDATION
-        return [s for s in self.scores if s.suite == suite and getattr(s, self.metric) is not None]
+        return [s for s in scores if s.suite == suite and getattr(s, self.metric) is not None]
 
     @property
     def best(self) -> Score | None:
         """Highest value of the metric (lowest of the loss); of equals the latest."""
         sign = -1 if self.metric == "loss" else 1
-        return max(self.judged, key=lambda s: (sign * getattr(s, self.metric), s.step), default=None)
+        candidates = self.judged([*self.scores, *self.ahead])
+        return max(candidates, key=lambda s: (sign * getattr(s, self.metric), s.step), default=None)
 
 
 class Evaluate(TrainerCallback):
@@ -91,9 +110,13 @@ class Evaluate(TrainerCallback):
         warning = self.guard.judge(step, _collapsed(scores))
         if warning:
             console.print(f"warning: {warning}", markup=False, soft_wrap=True)
-        best = self.history.best
-        if best is not None and best.step == step:
-            save_folder(lambda folder: self.keep(model, folder), self.best)
+        if any(self.history.best is score for score in scores):
+            save_folder(lambda folder: self._keep(model, folder, scores), self.best)
+            self.history.ahead = []
+
+    def _keep(self, model: Any, folder: Path, scores: list[Score]) -> None:
+        self.keep(model, folder)
+        write_jsonl(folder / SCORES, scores)
 
     @property
     def over(self) -> bool:
@@ -101,7 +124,7 @@ class Evaluate(TrainerCallback):
         best = self.history.best
         if not self.patience or best is None:
             return False
-        return sum(s.step > best.step for s in self.history.judged) >= self.patience
+        return sum(s.step > best.step for s in self.history.judged(self.history.scores)) >= self.patience
 
 
 def _said_by_the_first(value: bool) -> bool:

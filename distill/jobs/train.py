@@ -129,7 +129,7 @@ def _keep_best(run: RunFolder, trainer: Any, history: Any) -> int:
     """Put the best weights back into the model; returns their step (the last one where nothing chose)."""
     from distill.checkpoint import load_weights
 
-    if history.best is None or history.best.step == trainer.state.global_step:
+    if history.best is None:
         return int(trainer.state.global_step)
     load_weights(trainer.model, run.path / "best")
     return int(history.best.step)
@@ -148,7 +148,7 @@ def _summary(recipe: TrainRecipe, parts: Any, trainer: Any, history: Any, step: 
         "seconds_evaluating": round(evaluating, 1),
         "parameters": parts.facts["parameters"],
         "rows": parts.facts["rows"],
-        "scores": [s.model_dump(mode="json", exclude={"samples"}) for s in history.scores if s.step == step],
+        "scores": [s.model_dump(mode="json", exclude={"samples"}) for s in history.of_best() or history.at(step)],
         "log": logs,
     }
 

@@ -30,8 +30,8 @@ class Space:
 
 
 class Side:
-    """One model's logits for one token tile, made per vocabulary tile. The last one made is kept, in `space` if there is
-    one: no other Side of that space may be in use then."""
+    """One model's logits for one token tile, made per vocabulary tile; the last one is kept. Where it is kept in a
+    `space`, no other Side of that space may be in use."""
 
     def __init__(self, hidden: Tensor, head: Head, exact: torch.dtype, space: Space | None = None) -> None:
         self.hidden, self.head, self.exact, self.space = hidden, head, exact, space

@@ -80,7 +80,7 @@ class _Tiled(torch.autograd.Function):
         sums = hidden.new_zeros(2, dtype=exact)
         own, others = Space(), Space()
         with torch.autocast(hidden.device.type, enabled=False), torch.no_grad():
-            for rows in slices(hidden.shape[0], token_tile(hidden, spec)):
+            for rows in slices(hidden.shape[0], token_tile(hidden.device.type, spec)):
                 student = Side(hidden[rows], Head(weight, bias, softcap), exact, own)
                 share = weights[rows].to(exact)
                 if isinstance(teacher, Sparse) and spec.alpha < 1:

@@ -42,10 +42,11 @@ class LossSums(NamedTuple):
     divergence: Tensor
 
 
-def token_tile(hidden: Tensor, spec: LossSpec) -> int:
+def token_tile(device: str, spec: LossSpec) -> int:
+    """Tokens per tile on this kind of device."""
     if spec.token_tile is not None:
         return spec.token_tile
-    elements = TILE_ELEMENTS.get(hidden.device.type, TILE_ELEMENTS["cuda"])
+    elements = TILE_ELEMENTS.get(device, TILE_ELEMENTS["cuda"])
     columns = min(spec.valid, spec.vocab_tile or VOCAB_TILE)
     return max(256, elements // columns, min(512, 8 * elements // columns))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from distill.losses.tiles import TILE_ELEMENTS, VOCAB_TILE
+from distill.losses.tiles import VOCAB_TILE, LossSpec, token_tile
 from distill.preflight.findings import ANYWAY, Boundary, Finding, ok, refuse, warn
 from distill.preflight.machine import free_memory, on_gpu, readable
 from distill.preflight.subject import Subject
@@ -77,10 +77,11 @@ def activations(sizes: Sizes, tokens: int, *, checkpointed: bool = False) -> int
 
 
 def loss_bytes(sizes: Sizes, tokens: int, valid: int, *, teacher: bool, device: str = "cpu") -> int:
-    """Hidden states at the labels and their gradient, the head's gradient, and a tile of logits with what is made of it
-    (4 buffers of a student's, 3 more of a teacher's)."""
-    tile = min(TILE_ELEMENTS[device], max(128, tokens) * min(valid, VOCAB_TILE))
-    return 4 * (3 * tokens * sizes.hidden + valid * sizes.hidden + tile * (7 if teacher else 4))
+    """Hidden states at the labels and their gradient, the head's gradient, and a tile of logits with what is made of
+    it: on a GPU 4 buffers of a student's, 3 more of a teacher's; on a CPU one of each, the rest in small parts."""
+    tile = min(tokens, token_tile(device, LossSpec(valid))) * min(valid, VOCAB_TILE)
+    buffers = (7 if teacher else 4) if device == "cuda" else (2 if teacher else 1)
+    return 4 * (3 * tokens * sizes.hidden + valid * sizes.hidden + tile * buffers)
 
 
 def on_policy_bytes(tokens: int, valid: int) -> int:

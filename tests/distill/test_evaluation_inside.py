@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 from toy import FEW, toy_problem, toy_recipe
 
 from evalkit.errors import TrainingError
@@ -162,3 +163,37 @@ def test_evaluating_changes_no_training(toy_dataset: Path, tmp_path: Path):
         train(toy_recipe(toy_dataset, tmp_path / name, eval=part, guard={"enabled": False}))
     last = [tmp_path / name / "checkpoints" / "checkpoint-4" / "model.safetensors" for name in ("often", "once")]
     assert last[0].read_bytes() == last[1].read_bytes()
+
+
+def test_best_weights_of_a_step_behind_the_checkpoint_keep_their_scores(
+    toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Killed after the best step and before its checkpoint, on a machine where that step then comes out worse."""
+    from distill.jobs.train import train
+
+    made = toy_recipe(toy_dataset, tmp_path / "run", eval={"every": 1, "samples": 3}, guard={"enabled": False})
+    scripted(monkeypatch, {1: (0.1, 0.0), 2: (0.2, 0.0), 3: (0.9, 0.0)})
+    with pytest.raises(KeyError):  # at step 4, which the script does not know; the last checkpoint is of step 2
+        train(made)
+    kept = load_file(tmp_path / "run" / "best" / "model.safetensors")
+    marked = {name: tensor + 1 for name, tensor in kept.items()}
+    save_file(marked, tmp_path / "run" / "best" / "model.safetensors", {"format": "pt"})
+    scripted(monkeypatch, {3: (0.3, 0.0), 4: (0.8, 0.0)})
+    summary = train(made)
+    assert summary["chosen_step"] == 3
+    assert [score["pass_at_1"] for score in summary["scores"]] == [0.9]
+    product = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert all(product[name].equal(tensor) for name, tensor in marked.items())
+
+
+def test_best_weights_give_way_to_others_as_good(toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from distill.jobs.train import train
+
+    made = toy_recipe(toy_dataset, tmp_path / "run", eval={"every": 1, "samples": 3}, guard={"enabled": False})
+    scripted(monkeypatch, {1: (0.1, 0.0), 2: (0.2, 0.0), 3: (0.5, 0.0)})
+    with pytest.raises(KeyError):
+        train(made)
+    scripted(monkeypatch, {3: (0.3, 0.0), 4: (0.5, 0.0)})
+    summary = train(made)
+    assert summary["chosen_step"] == 4
+    assert [score["pass_at_1"] for score in summary["scores"]] == [0.5]

@@ -1,15 +1,10 @@
 """What must not change the gradient: how a batch is cut, padded, or wrapped; and what a killed run ends with."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from toy import toy_recipe as recipe
 from transformers import TrainerCallback
 
 from distill.batches import Batches
@@ -198,58 +193,3 @@ def test_trl_leaves_no_patched_forward(tmp_path: Path):
         model=model, args=args, train_dataset=datasets.Dataset.from_dict({"members": ALONE}), processing_class=tokenizer
     )
     assert "forward" not in vars(model)
-
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[4])
-from toy import toy_recipe as recipe
-from distill.callbacks import Show
-from distill.jobs.train import train
-from pathlib import Path
-
-plain = Show.on_step_end
-def deadly(self, args, state, control, **kwargs):
-    plain(self, args, state, control, **kwargs)
-    if state.global_step == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-Show.on_step_end = deadly
-train(recipe(Path(sys.argv[1]), Path(sys.argv[2]), training=TRAINING, eval=EVAL))
-"""
-
-TRAINING = {
-    "max_steps": 24,
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 2,
-    "save_steps": 5,
-    "logging_steps": 1,
-    "adam_beta2": 0.99,
-}
-
-
-EVAL = {"every": 4, "samples": 3, "max_new_tokens": 8}
-"""Evaluations before, at and after the steps that are killed."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [3, 13, 20])
-def test_a_killed_run_ends_bit_equal(toy_dataset: Path, tmp_path: Path, step: int):
-    from distill.jobs.train import train
-
-    train(recipe(toy_dataset, tmp_path / "whole", training=TRAINING, eval=EVAL))
-    script = KILLED.replace("TRAINING", repr(TRAINING)).replace("EVAL", repr(EVAL))
-    command = [
-        sys.executable,
-        "-c",
-        script,
-        str(toy_dataset),
-        str(tmp_path / "cut"),
-        str(step),
-        str(Path(__file__).parent),
-    ]
-    killed = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "cut" / "summary.json").exists()
-    train(recipe(toy_dataset, tmp_path / "cut", training=TRAINING, eval=EVAL))
-    whole, cut = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "cut"))
-    assert whole.read_bytes() == cut.read_bytes()
