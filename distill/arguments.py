@@ -96,6 +96,7 @@ def arguments(recipe: TrainRecipe, output: Path, rows: int) -> Any:
         "eval_strategy": "no",
     }
     chosen.setdefault("bf16", False)
+    chosen.setdefault("run_name", Path(recipe.output).name)
     if on_cpu:
         chosen["use_cpu"] = True
         chosen.setdefault("dataloader_pin_memory", False)

@@ -1,5 +1,6 @@
 """The trainer of each method, with the rows in their order and the callbacks that watch it."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
             patience=recipe.eval.patience,
             keep=keep_weights,
             best=run.path / "best",
+            report=_reporter(trainer),
         )
         trainer.add_callback(evaluate)
         trainer.add_callback(Alarm(recipe.guard, evaluate))
@@ -60,6 +62,16 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
         tick(done)
     trainer.add_callback(Show(tick))
     return Built(trainer, history, str(checkpoint) if checkpoint else None)
+
+
+def _reporter(trainer: Any) -> Callable[[dict[str, float]], None]:
+    """Hands figures to what `report_to` names, and leaves the trainer's own log alone: it is part of the checkpoint."""
+
+    def report(figures: dict[str, float]) -> None:
+        handler = trainer.callback_handler
+        handler.call_event("on_log", trainer.args, trainer.state, trainer.control, logs=dict(figures))
+
+    return report
 
 
 def _end_here(trainer: Any, done: int) -> None:

@@ -79,8 +79,9 @@ class Evaluate(TrainerCallback):
         patience: int | None,
         keep: Callable[[Any, Path], None],
         best: Path,
+        report: Callable[[dict[str, float]], None] = lambda figures: None,
     ) -> None:
-        self.score, self.history, self.guard = score, history, guard
+        self.score, self.history, self.guard, self.report = score, history, guard, report
         self.every, self.patience, self.keep, self.best = every, patience, keep, best
         self.seen = {s.step for s in history.scores}
         for step in sorted(self.seen):  # of a run that goes on
@@ -107,6 +108,7 @@ class Evaluate(TrainerCallback):
         self.history.add(scores)
         for score in scores:
             console.print(_line(score), markup=False, soft_wrap=True)
+        self.report(figures(scores))
         warning = self.guard.judge(step, _collapsed(scores))
         if warning:
             console.print(f"warning: {warning}", markup=False, soft_wrap=True)
@@ -125,6 +127,14 @@ class Evaluate(TrainerCallback):
         if not self.patience or best is None:
             return False
         return sum(s.step > best.step for s in self.history.judged(self.history.scores)) >= self.patience
+
+
+def figures(scores: list[Score]) -> dict[str, float]:
+    """What was measured, named as transformers' reports name evaluations; what was not measured is left out."""
+    names = ("pass_at_1", "syntax_valid", "mode_collapse", "collapsed", "loss")
+    found = {f"eval_{s.suite}_{name}": getattr(s, name) for s in scores for name in names}
+    found |= {f"eval_{s.suite}_pass_at_{k}": value for s in scores for k, value in s.pass_at_k.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _said_by_the_first(value: bool) -> bool:
@@ -183,12 +193,14 @@ class Show(TrainerCallback):
         self.tick(1, **self.facts)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        if logs and not math.isfinite(logs.get("loss", 0.0)):
+        if not logs or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
             raise TrainingError(
                 f"the loss is {logs['loss']} at step {state.global_step}",
                 fix="lower training.learning_rate, or set training.max_grad_norm",
             )
-        self.facts = {k: v for k, v in (logs or {}).items() if k in ("loss", "ce", "divergence", "learning_rate")}
+        self.facts = {k: v for k, v in logs.items() if k in ("loss", "ce", "divergence", "learning_rate")}
 
 
 def _line(score: Score) -> str:

@@ -197,3 +197,34 @@ def test_best_weights_give_way_to_others_as_good(toy_dataset: Path, tmp_path: Pa
     summary = train(made)
     assert summary["chosen_step"] == 4
     assert [score["pass_at_1"] for score in summary["scores"]] == [0.5]
+
+
+def test_reports_see_what_was_measured(toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As TensorBoard, trackio and wandb would, through transformers' own way; the loss is reported beside it."""
+    from transformers import TrainerCallback
+
+    from distill import building
+    from distill.jobs.train import train
+
+    seen: list[tuple[int, dict[str, float]]] = []
+
+    class Reports(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            seen.append((state.global_step, logs))
+
+    plain = building._trainer
+
+    def watched(*args: Any) -> Any:
+        trainer = plain(*args)
+        trainer.add_callback(Reports())
+        return trainer
+
+    monkeypatch.setattr(building, "_trainer", watched)
+    scripted(monkeypatch, {2: (0.9, 0.0), 4: (0.1, 0.25)})
+    made = toy_recipe(toy_dataset, tmp_path / "run", eval={"every": 2, "samples": 3})
+    log = train(made)["log"]
+    measured = {step: logs for step, logs in seen if "eval_validation_pass_at_1" in logs}
+    assert {step: logs["eval_validation_pass_at_1"] for step, logs in measured.items()} == {2: 0.9, 4: 0.1}
+    assert measured[4]["eval_validation_collapsed"] == 0.25
+    assert "eval_validation_loss" not in measured[4]
+    assert [step for step, logs in seen if "loss" in logs] == [entry["step"] for entry in log] == [1, 2, 3, 4]
