@@ -134,7 +134,7 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
     from distill.data import fingerprint
     from distill.preparation import encode_data
     from distill.students import load_model, load_tokenizer
-    from distill.targets.codec import Form
+    from distill.targets.codec import VERSION, Form
     from evalkit.prompting import PROMPTING
 
     source = recipe.tokenizer or recipe.teacher
@@ -147,6 +147,7 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
         "data_fingerprint": print_of_data,
         "prompting": PROMPTING.model_dump(mode="json"),
         "temperature": recipe.temperature,
+        "codec": VERSION,
         "valid": valid,
     }
     known = run.manifest

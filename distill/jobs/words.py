@@ -266,7 +266,7 @@ def _write_targets(
 ) -> dict[str, Any]:
     """The cache beside the rows; what its manifest says of it."""
     from distill.checkpoint import save_folder
-    from distill.targets.codec import Form, encode_top
+    from distill.targets.codec import VERSION, Form, encode_top
     from distill.targets.store import SHARDS, write_shard
     from distill.targets.words import as_top
 
@@ -282,6 +282,7 @@ def _write_targets(
     save_folder(lambda target: reader.tokenizer.save_pretrained(target), folder / "tokenizer")
     return {
         "source": "words",
+        "codec": VERSION,
         "valid": reader.valid,
         "draws": 0,
         "k": k,

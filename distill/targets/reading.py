@@ -29,6 +29,7 @@ class Facts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    codec: Literal[2]
     valid: int = Field(ge=1)
     draws: int = Field(ge=0, le=255)
     k: int = Field(ge=0)

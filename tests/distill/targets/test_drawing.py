@@ -82,11 +82,10 @@ def test_top_and_the_rest():
 def records(make):
     valid = make(st.integers(2, 200_000))
     uniques = make(st.lists(st.integers(1, 12), min_size=1, max_size=20))
-    total = sum(uniques)
-    ids = make(st.lists(st.integers(0, valid - 1), min_size=total, max_size=total))
-    counts = make(st.lists(st.integers(1, 50), min_size=total, max_size=total))
+    ids = [sorted(make(st.lists(st.integers(0, valid - 1), min_size=u, max_size=u))) for u in uniques]
+    counts = [make(st.permutations([50 - u + 1] + [1] * (u - 1))) for u in uniques]
     entropy = make(st.lists(st.integers(0, 12), min_size=len(uniques), max_size=len(uniques)))
-    drawn = Drawn(np.array(uniques), np.array(ids), np.array(counts), np.array(entropy, np.float32))
+    drawn = Drawn(np.array(uniques), np.concatenate(ids), np.concatenate(counts), np.array(entropy, np.float32))
     return Form(valid, draws=50), drawn
 
 
@@ -97,8 +96,10 @@ def test_drawn_records_come_back(case):
     data = np.frombuffer(encode_drawn(drawn, form), np.uint8)
     for sent, found in zip(drawn, decode_drawn(data, len(drawn.uniques), form), strict=True):
         np.testing.assert_array_equal(sent, found)
-    with pytest.raises(ValueError, match="bytes"):
+    with pytest.raises(ValueError, match=r"marks|bytes"):
         decode_drawn(data[:-1], len(drawn.uniques), form)
+    with pytest.raises(ValueError, match="marks"):
+        decode_drawn(np.append(data, np.uint8(0)), len(drawn.uniques), form)
 
 
 @given(st.integers(2, 200_000), st.integers(1, 9), st.integers(1, 9), st.randoms(use_true_random=False))
@@ -115,13 +116,14 @@ def test_top_records_come_back(valid, k, positions, random):
     assert (np.exp(found.rest) == 0).all()
 
 
-def test_a_dozen_ids_of_a_large_vocabulary_take_less_than_forty_bytes():
-    positions = 100
-    rng = np.random.default_rng(0)
+def test_ids_of_a_large_vocabulary_take_few_bytes():
+    positions, uniques, rng = 100, 20, np.random.default_rng(0)
+    counts = np.ones((positions, uniques), np.int64)
+    counts[:, 0] = 11
     drawn = Drawn(
-        np.full(positions, 12),
-        rng.integers(0, 151_936, 12 * positions),
-        rng.integers(1, 6, 12 * positions),
+        np.full(positions, uniques),
+        np.sort(rng.integers(0, 151_936, (positions, uniques)), 1).reshape(-1),
+        counts.reshape(-1),
         np.ones(positions, np.float32),
     )
-    assert len(encode_drawn(drawn, Form(151_936, draws=50))) / positions <= 39.1
+    assert len(encode_drawn(drawn, Form(151_936, draws=30))) / positions <= 44
