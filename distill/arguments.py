@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,17 @@ def arguments(recipe: TrainRecipe, output: Path, rows: int) -> Any:
     chosen["max_steps"], _ = step_count(chosen, rows, processes)
     chosen["num_train_epochs"] = 1
     try:
-        return known(**{**chosen, **fixed})
+        made = known(**{**chosen, **fixed})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"training arguments refused: {str(error).splitlines()[0]}", where="recipe") from error
+    if made.torch_compile and processes > 1 and recipe.method != "on_policy":
+        raise ConfigError(
+            "works in one process only: what several exchange their gradients through is the whole model",
+            where="recipe: training.torch_compile",
+        )
+    return made
 
 
 def _processes() -> int:
     """Processes of this training, as torchrun and accelerate announce them."""
-    import os
-
     return int(os.environ.get("WORLD_SIZE", "1"))

@@ -28,7 +28,8 @@ class PlainSFT(Ours, SFTTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         where, labels, weights = targets(inputs["labels"], inputs.get("weights"))
-        hidden, head = labelled(hidden_states(model, inputs), where), head_of(self.model)
+        hidden = labelled(hidden_states(model, inputs, self.compiled), where)
+        head = head_of(self.model)
         spec = LossSpec(self.valid or head.weight.shape[0], alpha=1.0, label_smoothing=self.args.label_smoothing_factor)
         loss = self.scaled(tiled_loss(hidden, head, labels, weights, spec).loss, inputs, num_items_in_batch)
         return (loss, {}) if return_outputs else loss

@@ -4,6 +4,7 @@ Each step: hidden states of the student, hidden states of the teacher, the posit
 Normalised by the sum of the weights of all labelled tokens over all processes and accumulation steps.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,11 +30,11 @@ def head_of(model: Any) -> Head:
     return Head(weight, getattr(module, "bias", None), softcap)
 
 
-def hidden_states(model: Any, inputs: dict[str, Any]) -> Tensor:
+def hidden_states(model: Any, inputs: dict[str, Any], compiled: Callable[[Any], Any] = lambda body: body) -> Tensor:
     """Final hidden states [B, T, H], after the last norm: what the head reads. Through the wrapper where there is one.
 
     A model wrapped for several processes must be called as a whole, or its gradients are not exchanged; then the head
-    is asked for one position only.
+    is asked for one position only. `compiled` gives what is called in the body's place.
     """
     given = {name: inputs[name] for name in ("input_ids", "position_ids") if name in inputs}
     if isinstance(model, torch.nn.parallel.DistributedDataParallel):
@@ -43,7 +44,7 @@ def hidden_states(model: Any, inputs: dict[str, Any]) -> Tensor:
     decoder = base.get_decoder()
     if decoder is None or decoder is base:  # a family that does not say where its head begins
         return base(**given, output_hidden_states=True, use_cache=False, logits_to_keep=1).hidden_states[-1]
-    return decoder(**given, use_cache=False).last_hidden_state
+    return compiled(decoder)(**given, use_cache=False).last_hidden_state
 
 
 def labelled(hidden: Tensor, where: Tensor) -> Tensor:
@@ -78,6 +79,8 @@ class Ours:
     """
 
     loss_is_scaled_for_ga = True
+    bodies: dict[int, Any]
+    """Compiled bodies by the id of the plain one, where the recipe asks for `torch_compile`."""
     matrix_rate: float | None = None
     """Muon's rate for the matrices; None: the Trainer's own optimizer."""
 
@@ -94,6 +97,25 @@ class Ours:
                 betas=(arguments.adam_beta1, arguments.adam_beta2),
             )
         return self.optimizer
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Without accelerate's own compilation: it is of the whole model, and the losses here call its body."""
+        args = self.args  # type: ignore[attr-defined]
+        backend, args.torch_compile_backend = args.torch_compile_backend, None
+        super().create_accelerator_and_postprocess()  # type: ignore[misc]
+        args.torch_compile_backend = backend
+
+    def compiled(self, body: Any) -> Any:
+        """The body, compiled where the recipe says `torch_compile`. Evaluation goes on calling the plain one: it would
+        be compiled anew for each length of its cache."""
+        args = self.args  # type: ignore[attr-defined]
+        if not args.torch_compile:
+            return body
+        bodies = self.__dict__.setdefault("bodies", {})
+        if id(body) not in bodies:
+            chosen = {"backend": args.torch_compile_backend, "mode": args.torch_compile_mode}
+            bodies[id(body)] = torch.compile(body, dynamic=True, **chosen)
+        return bodies[id(body)]
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | None]:
         batches, _ = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
@@ -134,8 +156,8 @@ class DistillTrainer(Ours, Trainer):
         teacher = kept_targets(inputs)
         if self.teacher is not None:
             with torch.no_grad():
-                teacher = (labelled(hidden_states(self.teacher, inputs), where), head_of(self.teacher))
-        hidden = labelled(hidden_states(model, inputs), where)
+                teacher = (labelled(hidden_states(self.teacher, inputs, self.compiled), where), head_of(self.teacher))
+        hidden = labelled(hidden_states(model, inputs, self.compiled), where)
         sums = tiled_loss(hidden, head_of(self.model), labels, weights, self.spec, teacher)
         local = weights.sum()
         self.last_sums = LossSums(sums.loss.detach() / local, sums.ce / local, sums.divergence / local)

@@ -2,8 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from toy import FEW
 from toy import toy_recipe as recipe
 
@@ -141,3 +144,29 @@ def test_tokenizer_runs_and_export_by_command_line(base: Path, toy_dataset: Path
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps(recipe(toy_dataset, base).model_dump(mode="json")))
     assert json.loads(run("train", file))["steps"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sft", "kd"])
+def test_torch_compile_is_not_passed_over(
+    base: Path, toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    """The bodies of student and teacher are compiled, the models that evaluation calls are not."""
+    from distill.jobs.train import train
+
+    made: list[Any] = []
+    plain = torch.compile
+
+    def noted(body: Any, **options: Any) -> Any:
+        made.append(plain(body, **options))
+        return made[-1]
+
+    monkeypatch.setattr(torch, "compile", noted)
+    more: dict[str, Any] = {"teacher": str(base / "model"), "tokenizer": {}} if method == "kd" else {}
+    losses = []
+    for compiled in (False, True):
+        training = FEW | {"torch_compile": compiled}
+        run = recipe(toy_dataset, tmp_path / f"{compiled}", method=method, training=training, **more)
+        losses.append([entry["loss"] for entry in train(run)["log"]])
+        assert len(made) == (0 if not compiled else 2 if method == "kd" else 1)
+    np.testing.assert_allclose(*losses, rtol=1e-4)
