@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from evalkit.endpoint import Answer, Endpoint, Journal, Request, Status, ask_each
 from evalkit.endpoint.batch import batch_each
@@ -179,11 +178,3 @@ def _raise_if_poor(answers: Sequence[Answered]) -> None:
             where=failed[-1].where,
             fix="run the same command again: it asks only for those",
         )
-
-
-def paid(folder: Path) -> bool:
-    """Whether the journal of a dataset folder holds anything that cost, or may have cost, something."""
-    if not (folder / JOURNAL).exists():
-        return False
-    with Journal(folder / JOURNAL) as journal:
-        return journal.holds()

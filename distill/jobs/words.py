@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from distill.recipe import DataPart
 from evalkit.console import console, progress
-from evalkit.endpoint import HOW, Answer, Endpoint, Journal
+from evalkit.endpoint import HOW, Answer, Endpoint, paid
 from evalkit.errors import DataError, EndpointError, ModelError, PotstillError, SandboxError
 from evalkit.prompting import PROMPTING
 from evalkit.recipes import Recipe
@@ -101,7 +101,7 @@ def _words(recipe: WordsRecipe) -> dict[str, Any]:
     problems = _tasks(recipe.data)
     reader = Reader(load_tokenizer(recipe.tokenizer))
     run = RunFolder(recipe.output, "cache", recipe.model_dump(mode="json"), may_change=("max_usd", *HOW)).open()
-    with alone(run.path), run.or_nothing(PotstillError, OSError, holds=lambda: _paid(run.path)):
+    with alone(run.path), run.or_nothing(PotstillError, OSError, holds=lambda: paid(run.path / JOURNAL)):
         return run.summary if run.finished else _make(recipe, problems, reader, run)
 
 
@@ -118,13 +118,6 @@ def _tasks(part: DataPart) -> list[Problem]:
             where=part.folder,
         )
     return problems
-
-
-def _paid(folder: Path) -> bool:
-    if not (folder / JOURNAL).exists():
-        return False
-    with Journal(folder / JOURNAL) as journal:
-        return journal.holds()
 
 
 def _make(recipe: WordsRecipe, problems: Sequence[Problem], reader: "Reader", run: RunFolder) -> dict[str, Any]:

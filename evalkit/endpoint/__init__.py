@@ -4,7 +4,7 @@ from evalkit.endpoint.answer import Answer, Request, TokenLogprobs, Usage
 from evalkit.endpoint.client import ask_each, ask_many
 from evalkit.endpoint.config import HOW, Endpoint
 from evalkit.endpoint.intake import Status
-from evalkit.endpoint.journal import Journal, Spending
+from evalkit.endpoint.journal import Journal, Spending, paid
 
 __all__ = [
     "HOW",
@@ -18,4 +18,5 @@ __all__ = [
     "Usage",
     "ask_each",
     "ask_many",
+    "paid",
 ]

@@ -188,6 +188,14 @@ class Journal:
         return bool(found[0])
 
 
+def paid(path: Path) -> bool:
+    """Whether there is a journal at `path` that holds anything that cost, or may have cost, something."""
+    if not path.exists():
+        return False
+    with Journal(path) as journal:
+        return journal.holds()
+
+
 class Transaction:
     """Everything that is written: one transaction for a group of requests costs little more than one for a single."""
 

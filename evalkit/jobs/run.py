@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from evalkit.console import Tick, progress
-from evalkit.endpoint import HOW, Endpoint, Journal
+from evalkit.endpoint import HOW, Endpoint, paid
 from evalkit.errors import ModelError, NotServed, SandboxError
 from evalkit.evaluation import Row, answer, summarise
 from evalkit.models import EndpointModel, LocalModel, Model, RetrievalModel
@@ -80,7 +80,7 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
     if folder.finished and not (recipe.endpoint and folder.summary["errored"]):
         return folder.summary
     rows = _known(out / ROWS, problems, recipe.n)
-    with folder.or_nothing(NotServed, holds=lambda: _paid(out)), ExitStack() as stack:
+    with folder.or_nothing(NotServed, holds=lambda: paid(out / JOURNAL)), ExitStack() as stack:
         model: Model = local if recipe.model is not None else _other(recipe, out)
         rows |= _ask(recipe, problems, rows, model, prompting, out / ROWS, stack)
     ordered = [row for problem in problems for row in rows[problem.id]]
@@ -93,14 +93,6 @@ def run(recipe: RunRecipe, out: Path) -> dict[str, Any]:
         raise SandboxError(f"not one of {len(ordered)} completions could be scored: {first}", where=str(out))
     folder.finish(summary)
     return summary
-
-
-def _paid(out: Path) -> bool:
-    """Whether the folder's journal holds anything that cost, or may have cost, something."""
-    if not (out / JOURNAL).exists():
-        return False
-    with Journal(out / JOURNAL) as journal:
-        return journal.holds()
 
 
 def model_name(recipe: RunRecipe) -> str:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.console import console, live
-from evalkit.endpoint import HOW, Journal, Spending, Status
+from evalkit.endpoint import HOW, Journal, Spending, Status, paid
 from evalkit.errors import DataError, NotServed
 from evalkit.normal_form import normal_form
 from evalkit.records import Method, Problem
 from evalkit.runs import RunFolder
 from evalkit.sandbox import Sandbox
-from synth.ask import JOURNAL, Answered, ask, paid
+from synth.ask import JOURNAL, Answered, ask
 from synth.contamination import Clean, decontaminate
 from synth.dataset import KIND, fingerprint, write_dataset
 from synth.funnel import funnel
@@ -53,7 +53,7 @@ def generate(recipe: GenerateRecipe, *, batch: bool = False) -> dict[str, Any]:
         return run.summary
     status = Status()
     with Sandbox(recipe.slots) as sandbox:
-        with run.or_nothing(NotServed, holds=lambda: paid(recipe.output)):
+        with run.or_nothing(NotServed, holds=lambda: paid(recipe.output / JOURNAL)):
             answers = _ask(plan(recipe), recipe, status, sandbox, batch)
         problems, rejects = parse_all(answers)
         proofs = prove(problems, recipe.output / "proofs.jsonl", sandbox)

@@ -6,8 +6,9 @@ The answers stand in the journal of the dataset folder: the run itself will not 
 import shutil
 from collections.abc import Iterator
 
+from evalkit.endpoint import paid
 from evalkit.errors import NotServed
-from synth.ask import ask, paid
+from synth.ask import JOURNAL, ask
 from synth.parse import Dropped
 from synth.plan import plan
 from synth.recipe import GenerateRecipe
@@ -20,7 +21,7 @@ def preview(recipe: GenerateRecipe, number: int) -> Iterator[str]:
     try:
         answers = ask(questions, recipe)
     except NotServed:
-        if fresh and not paid(recipe.output):
+        if fresh and not paid(recipe.output / JOURNAL):
             shutil.rmtree(recipe.output, ignore_errors=True)
         raise
     for question in questions:
