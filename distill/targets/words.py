@@ -5,6 +5,7 @@ likeliest words by their spelling as our ids, and the rest. A token that it cut 
 or the end-of-text, which APIs do not show) carries the word itself with probability one, which is cross-entropy.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from evalkit.endpoint import TokenLogprobs
 from evalkit.models.vocabulary import Vocabulary
 
 Said = tuple[bytes, tuple[tuple[int, float], ...]]
+BROKEN = "\ufffd"
+MOST = 1.05
+"""What probabilities may sum to, rounded as APIs round them; beyond it they are none."""
 _ESCAPED = re.compile(r"(?:bytes:)?((?:\\x[0-9a-f]{2})+)")
 
 
@@ -44,13 +48,15 @@ class Reader:
         for id in sorted(self.vocabulary.real):
             self._ids.setdefault(self.vocabulary.spelling(id), id)
 
-    def places(self, said: TokenLogprobs, completion: str, row: Tokens) -> list[Place]:
-        """One for each learned token of the row, whose last tokens are those of `completion` and the end-of-text."""
+    def places(self, text: str, said: TokenLogprobs, completion: str, row: Tokens) -> list[Place]:
+        """One for each learned token of the row, whose last tokens are those of `completion` and the end-of-text.
+        `text` is the answer that the words of `said` make up."""
         learned = [label for label in row.labels[1:] if label != IGNORE]
         ids = [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
         before = [Place(id) for id in learned[: len(learned) - len(ids)]]
-        spans = self._spans(said, completion)
-        places, start = [], 0
+        spans, places = self._spans(text, said, completion), []
+        joined = b"".join(map(self.vocabulary.spelling, ids[:-1]))
+        start = len(completion.encode()) - len(joined)  # some tokenizers put a space of their own before a text
         for number, id in enumerate(ids):
             spelled = self.vocabulary.spelling(id)
             word, likely = spans.get((start, start + len(spelled)), (b"", ()))
@@ -58,13 +64,14 @@ class Reader:
             start += len(spelled)
         return [*before, *places]
 
-    def _spans(self, said: TokenLogprobs, completion: str) -> dict[tuple[int, int], Said]:
-        """From the bytes of the completion that a token covers, to the word and what the API thought there."""
-        spelled = [spelling(token) for token in said.tokens]
+    def _spans(self, text: str, said: TokenLogprobs, completion: str) -> dict[tuple[int, int], Said]:
+        """From the bytes of the completion that a token covers, to the word and what the API thought there. Of several
+        places where it stands in the answer the last counts, as the last code block does."""
+        spelled = self._spelled(text, said)
         whole, wanted = b"".join(spelled), completion.encode()
-        at = whole.find(wanted)
+        at = whole.rfind(wanted)
         if at < 0:  # an answer that begins without the line break that the prompting contract puts before it
-            at = whole.find(wanted.removeprefix(b"\n")) - (len(wanted) - len(wanted.removeprefix(b"\n")))
+            at = whole.rfind(wanted.removeprefix(b"\n")) - (len(wanted) - len(wanted.removeprefix(b"\n")))
             if at < -1 or not wanted.strip():
                 return {}
         spans, start = {}, -at
@@ -75,14 +82,27 @@ class Reader:
             start = end
         return spans
 
+    def _spelled(self, text: str, said: TokenLogprobs) -> list[bytes]:
+        """The words as bytes. Where an API shows parts of characters as replacement signs, its text says which."""
+        spelled = [spelling(token) for token in said.tokens]
+        if not any(BROKEN in token for token in said.tokens):
+            return spelled
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ours = [self.vocabulary.spelling(id) for id in ids]
+        alike = len(ours) == len(spelled) and all(
+            own == word or BROKEN in token for own, word, token in zip(ours, spelled, said.tokens, strict=True)
+        )
+        return ours if alike else spelled
+
     def _likely(self, top: tuple[tuple[str, float], ...]) -> tuple[tuple[int, float], ...]:
         """Our ids of the words that the API names; a word that is no token here is left to the rest."""
         found: dict[int, float] = {}
         for word, log_prob in sorted(top, key=lambda pair: -pair[1]):
             id = self._ids.get(spelling(word))
             if id is not None:
-                found.setdefault(id, log_prob)
-        return tuple(found.items())
+                found.setdefault(id, min(log_prob, 0.0))
+        whole = sum(math.exp(log_prob) for log_prob in found.values())
+        return tuple(found.items()) if whole < MOST else ()
 
 
 def spelling(word: str) -> bytes:

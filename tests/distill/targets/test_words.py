@@ -33,7 +33,7 @@ def teacher(toy_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 class Api:
     """Says the right solutions, with what a model thinks of their words; every `wrong`th answer is wrong."""
 
-    def __init__(self, folder: Path, wrong: int = 10**9, logprobs: bool = True) -> None:
+    def __init__(self, folder: Path, wrong: int = 10**9, logprobs: bool = True, silent: int = 10**9) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from evalkit.models.vocabulary import Vocabulary
@@ -42,6 +42,10 @@ class Api:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.vocabulary = Vocabulary(self.tokenizer)
         self.wrong, self.logprobs, self.asked = wrong, logprobs, list[dict[str, Any]]()
+        self.silent = silent
+        """Every so many answers one has no log-probabilities."""
+        self.ending = "```\n"
+        """What ends a chat's answer."""
         self.lock = threading.Lock()
 
     def body(self, prompt: str) -> tuple[str, int]:
@@ -57,10 +61,14 @@ class Api:
             body, number = self.body(prompt)
             if number % self.wrong == self.wrong - 1:
                 body = body.replace("return", "return 1000 -")
-            text = f"Sure:\n```python\n{prompt}{body}```\n" if chat else body
+            text = f"Sure:\n```python\n{prompt}{body}{self.ending}" if chat else body
             places = self.places("" if chat else prompt, text, asked.get("top_logprobs") or asked.get("logprobs") or 0)
+        loud = self.logprobs and number % self.silent != self.silent - 1
         usage = {"prompt_tokens": 10, "completion_tokens": len(places)}
-        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+        choice: dict[str, Any] = {
+            "index": 0,
+            "finish_reason": "length" if chat and "```" not in self.ending else "stop",
+        }
         if chat:
             choice["message"] = {"role": "assistant", "content": text}
             spelled = [
@@ -75,7 +83,7 @@ class Api:
                 }
                 for id, own, top in places
             ]
-            choice["logprobs"] = {"content": spelled} if self.logprobs else None
+            choice["logprobs"] = {"content": spelled} if loud else None
         else:
             choice["text"] = text
             lists = {
@@ -83,7 +91,7 @@ class Api:
                 "token_logprobs": [own for _, own, _ in places],
                 "top_logprobs": [{self.vocabulary.text(i): p for i, p in top} for _, _, top in places],
             }
-            choice["logprobs"] = lists if self.logprobs else None
+            choice["logprobs"] = lists if loud else None
         return {"id": "x", "model": "api", "choices": [choice], "usage": usage}
 
     def places(self, prompt: str, text: str, k: int) -> list[tuple[int, float, list[tuple[int, float]]]]:
@@ -242,6 +250,45 @@ def test_what_cannot_be_is_refused(toy_dataset: Path, teacher: Path, tmp_path: P
             words(api_wrong)
 
 
+def test_an_answer_without_what_was_thought_is_left_out(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    from distill.jobs.words import words
+
+    with serving(Api(teacher, silent=10)) as url:
+        summary = words(recipe(toy_dataset, tmp_path / "words", url, teacher))
+    assert summary["rejected"] == {"no_logprobs": 4}
+    assert (summary["answers"], summary["rows"]) == (40, 36)
+
+
+def test_a_budget_that_ends_is_raised_and_the_rest_is_asked(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    from distill.jobs.words import words
+
+    api = Api(teacher)
+    with serving(api) as url:
+        priced = {
+            "base_url": url,
+            "model": "api",
+            "route": "completions",
+            "input_usd_per_million": 1000.0,
+            "output_usd_per_million": 1000.0,
+        }
+        with pytest.raises(EndpointError, match="have no answer yet"):
+            words(recipe(toy_dataset, tmp_path / "words", url, teacher, api=priced, max_usd=1.0))
+        first = len(api.asked)
+        assert 0 < first < 40
+        summary = words(recipe(toy_dataset, tmp_path / "words", url, teacher, api=priced, max_usd=100.0))
+    assert len(api.asked) == 40
+    assert summary["rows"] == 40
+
+
+def test_a_chat_that_was_cut_off_is_not_learned(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    from distill.jobs.words import words
+
+    api = Api(teacher)
+    api.ending = "    # and here come some more con"
+    with serving(api) as url, pytest.raises(DataError, match="cut_off"):
+        words(recipe(toy_dataset, tmp_path / "words", url, teacher, route="chat"))
+
+
 def test_reverse_kl_of_a_lone_word_is_refused(toy_dataset: Path, teacher: Path, tmp_path: Path):
     from distill.jobs.train import train
     from distill.jobs.words import words
@@ -281,10 +328,46 @@ def test_an_answer_is_found_wherever_it_stands(teacher: Path, text: str):
         logprobs=(-0.1,) * len(words),
         top=tuple(((w, -0.1), ("no such", -3.0)) for w in words),
     )
-    places = reader.places(said, completion, row)
+    places = reader.places(text, said, completion, row)
     assert [place.id for place in places] == [label for label in row.labels if label >= 0]
     assert sum(bool(place.likely) for place in places) >= len(places) - 2 - (not text.startswith("\n"))
     assert all(place.likely == ((place.id, -0.1),) for place in places if place.likely)
+    hidden = TokenLogprobs(
+        tokenizer="t",
+        tokens=tuple(word if word.isascii() and not word.startswith("bytes") else "\ufffd" for word in words),
+        logprobs=said.logprobs,
+        top=said.top,
+    )
+    assert reader.places(text, hidden, completion, row) == places  # parts of a character, shown as nothing
     top = as_top(places, 3, reader.valid)
     assert all(len(set(ids)) == 3 for ids in top.ids.tolist())
     assert np.allclose(np.exp(top.log_probs).sum(1) + np.exp(top.rest), 1, atol=1e-6)
+
+
+def test_of_two_blocks_the_last_one_is_meant(teacher: Path):
+    from transformers import AutoTokenizer
+
+    from distill.data import Row, encode
+    from distill.targets.words import Reader
+    from evalkit.prompting import PROMPTING
+
+    tokenizer = AutoTokenizer.from_pretrained(teacher)
+    reader, problem = Reader(tokenizer), toy_problem(0)
+    row, completion = encode(Row(problem=problem), tokenizer, PROMPTING), PROMPTING.split_solution(problem)[1]
+    text = f"```\n{problem.solution}```\nagain\n```\n{problem.solution}```"
+    words = [reader.vocabulary.text(i) for i in tokenizer(text)["input_ids"]]
+    rates = [-0.5 if i < len(words) / 2 else -0.1 for i in range(len(words))]
+    top = tuple(((word, rate),) for word, rate in zip(words, rates, strict=True))
+    said = TokenLogprobs(tokenizer="t", tokens=tuple(words), logprobs=tuple(rates), top=top)
+    likely = [place.likely for place in reader.places(text, said, completion, row) if place.likely]
+    assert {rate for ((_, rate),) in likely} == {-0.1}
+
+
+def test_what_is_no_probability_is_not_learned(teacher: Path):
+    from transformers import AutoTokenizer
+
+    from distill.targets.words import Reader
+
+    reader = Reader(AutoTokenizer.from_pretrained(teacher))
+    assert reader._likely((("a", 1e5), ("b", -0.1))) == ()
+    assert [rate for _, rate in reader._likely((("a", 1e-6), ("b", -9.0)))] == [0.0, -9.0]
