@@ -115,14 +115,20 @@ def arguments(recipe: TrainRecipe, output: Path, rows: int) -> Any:
     chosen["num_train_epochs"] = 1
     try:
         made = known(**{**chosen, **fixed})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"training arguments refused: {str(error).splitlines()[0]}", where="recipe") from error
+    except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
+        raise refused(error) from error
     if made.torch_compile and processes > 1 and recipe.method != "on_policy":
         raise ConfigError(
             "works in one process only: what several exchange their gradients through is the whole model",
             where="recipe: training.torch_compile",
         )
     return made
+
+
+def refused(error: Exception) -> ConfigError:
+    """What a library says of arguments that it does not take."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return ConfigError(f"training arguments refused: {first}", where="recipe: training")
 
 
 def _processes() -> int:

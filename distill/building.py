@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.arguments import arguments
+from distill.arguments import arguments, refused
 from distill.batches import Batches, plan
 from distill.callbacks import Alarm, Evaluate, History, Show
 from distill.checkpoint import keep_weights, last_trainer_checkpoint
@@ -34,18 +34,22 @@ class Built:
 def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -> Built:
     """Everything up to the first step. The stack closes the sandbox and the progress line."""
     args = arguments(recipe, run.path / "checkpoints", len(parts.material.encoded.rows))
-    trainer = _trainer(recipe, parts, args)
+    try:
+        trainer = _trainer(recipe, parts, args)
+    except (ImportError, ValueError) as error:  # a library that is missing, arguments that contradict each other
+        raise refused(error) from error
     _check(recipe, parts, trainer)
     checkpoint = last_trainer_checkpoint(run.path / "checkpoints")
     done = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-    history = History(run.path / "evaluations.jsonl", done, recipe.eval.metric, run.path / "best")
+    guard = Guard(recipe.guard)
+    history = History(run.path / "evaluations.jsonl", done, recipe.eval.metric, run.path / "best", guard)
     score = _scorer(recipe, parts, args, stack)
     if score is not None:
         every = recipe.eval.interval(args.max_steps)
         evaluate = Evaluate(
             score,
             history,
-            Guard(recipe.guard),
+            guard,
             every=every,
             patience=recipe.eval.patience,
             keep=keep_weights,

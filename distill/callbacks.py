@@ -24,11 +24,18 @@ class History:
 
     `best` is the folder of the best weights. It may be of a step behind the resumed one: those weights stay the best,
     with the scores that they had, until a measurement is as good. (Where a machine does not repeat itself, the same
-    step may come out otherwise.)
+    step may come out otherwise.) Weights that the guard calls collapsed are never the best.
     """
 
-    def __init__(self, path: Path, resumed_step: int, metric: Metric = "pass_at_1", best: Path | None = None) -> None:
-        self.path, self.metric = path, metric
+    def __init__(
+        self,
+        path: Path,
+        resumed_step: int,
+        metric: Metric = "pass_at_1",
+        best: Path | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self.path, self.metric, self.guard = path, metric, guard or Guard(GuardPart(enabled=False))
         stamp = None if best is None else best / SCORES
         found = read_jsonl(stamp, Score) if stamp is not None and stamp.exists() else []
         self.ahead = [score for score in found if score.step > resumed_step]
@@ -60,9 +67,11 @@ class History:
 
     @property
     def best(self) -> Score | None:
-        """Highest value of the metric (lowest of the loss); of equals the latest."""
+        """Highest value of the metric (lowest of the loss) among the healthy; of equals the latest. None: there is
+        none."""
         sign = -1 if self.metric == "loss" else 1
-        candidates = self.judged([*self.scores, *self.ahead])
+        healthy = [s for s in self.scores if not self.guard.is_sick(s.step, _collapsed(self.at(s.step)))]
+        candidates = self.judged([*healthy, *self.ahead])
         return max(candidates, key=lambda s: (sign * getattr(s, self.metric), s.step), default=None)
 
 
@@ -109,7 +118,7 @@ class Evaluate(TrainerCallback):
         for score in scores:
             console.print(_line(score), markup=False, soft_wrap=True)
         self.report(figures(scores))
-        warning = self.guard.judge(step, _collapsed(scores))
+        warning = self.guard.judge(step, _collapsed(scores), kept=self.history.best is not None)
         if warning:
             console.print(f"warning: {warning}", markup=False, soft_wrap=True)
         if any(self.history.best is score for score in scores):

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe import TrainRecipe
+from evalkit.errors import ConfigError
 from evalkit.prompting import Prompting
 from evalkit.records import SCHEMA_VERSION, digest
-from evalkit.runs import environment, write_atomic
+from evalkit.runs import environment, read_json, write_atomic
 
 MANIFEST = "manifest.json"
 
@@ -25,6 +26,19 @@ def save_folder(save: Callable[[Path], None], target: Path) -> None:
         target.rename(old)
     fresh.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_replaceable(out: Path, kind: str, mark: str) -> Path:
+    """The folder to write, resolved. Raises ConfigError where anything stands there but what the same command wrote: a
+    folder whose manifest says `kind` and that has the file `mark`."""
+    out = out.resolve()
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return out
+    found = read_json(out / MANIFEST).get("kind") if (out / MANIFEST).is_file() else None
+    if found != kind or not (out / mark).is_file():
+        what = "is not empty" if out.is_dir() else "is a file"
+        raise ConfigError(f"{what}, and would be replaced", where=str(out), fix="choose another folder")
+    return out
 
 
 def is_adapter(model: Any) -> bool:

@@ -54,18 +54,27 @@ class Guard:
 
     def count(self, step: int, share: float | None) -> bool:
         """Whether this evaluation is collapsed. On its own: of one that was judged before the run was killed."""
-        if not self.part.enabled or share is None or step <= self.part.warmup:
+        if not self.judges(step, share):
             return False
-        self.in_a_row = self.in_a_row + 1 if share >= self.part.share else 0
+        self.in_a_row = self.in_a_row + 1 if self.is_sick(step, share) else 0
         return self.in_a_row > 0
 
-    def judge(self, step: int, share: float | None) -> str | None:
+    def judges(self, step: int, share: float | None) -> bool:
+        return self.part.enabled and share is not None and step > self.part.warmup
+
+    def is_sick(self, step: int, share: float | None) -> bool:
+        """Whether weights with that share of collapsed completions are none to keep."""
+        return self.judges(step, share) and share is not None and share >= self.part.share
+
+    def judge(self, step: int, share: float | None, *, kept: bool = True) -> str | None:
+        """`kept`: whether healthy weights are."""
         if not self.count(step, share):
             return None
         what = f"{share:.0%} of the completions at step {step} are collapsed (empty or repeating)"
         if self.in_a_row >= self.part.patience:
             raise TrainingError(
                 f"training stopped: {what}, {self.in_a_row} evaluations in a row",
-                fix="the last healthy weights are kept in best/; lower the learning rate or look at the data",
+                fix=("the best healthy weights are kept in best/; " if kept else "it never was healthy; ")
+                + "lower the learning rate or look at the data",
             )
         return f"{what}; training stops if this goes on"

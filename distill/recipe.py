@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from distill.numbers import number
 from distill.sources import refuse_impossible
 from evalkit.recipes import Recipe
 
@@ -213,6 +214,11 @@ class TrainRecipe(Recipe):
     training: dict[str, Any] = Field(default_factory=dict)
     """Arguments of transformers.TrainingArguments (sft: trl.SFTConfig; on_policy: trl.DistillationConfig) by their own
     names."""
+
+    @field_validator("training")
+    @classmethod
+    def _numbers(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {name: number(name, given) for name, given in value.items()}
 
     @model_validator(mode="after")
     def _teachers(self) -> "TrainRecipe":

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -32,11 +32,19 @@ def run_cli(app: Callable[[], Any]) -> None:
         console.print(f"[bold red]error:[/] {escape(' '.join(str(error).split()))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.print("interrupted; run the same command again to go on where it was", soft_wrap=True)
-        sys.exit(130)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == 130:  # typer has taken the interrupt
+            _interrupted()
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+def _interrupted() -> NoReturn:
+    console.print("interrupted; run the same command again to go on where it was", soft_wrap=True)
+    sys.exit(130)
 
 
 @contextmanager

@@ -90,7 +90,10 @@ def body_source(program: str, entry_point: str) -> str:
             body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
             if not body or node is not tree.body[-1]:
                 raise ValueError("the solution has no body of its own that ends it")
-            return "\n".join(program.splitlines()[body[0].lineno - 1 :])
+            first = min([body[0].lineno, *(d.lineno for d in getattr(body[0], "decorator_list", ()))])
+            if body is not node.body:  # what stands between the docstring and the first statement, comments too
+                first = min(first, (node.body[0].end_lineno or first) + 1)
+            return "\n".join(program.splitlines()[first - 1 :])
     raise ValueError(f"the solution defines no {entry_point!r}")
 
 

@@ -1,6 +1,7 @@
 """The command line as a user meets it: quick help, no torch, one-line errors."""
 
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,18 @@ def test_the_listing_of_the_tree_is_current() -> None:
     said = names["tree"]()  # type: ignore[operator]
     assert (ROOT / "docs/tree.md").read_text() == said, "run python docs/tree.py"
     assert "(no docstring)" not in said
+
+
+def test_an_interrupt_says_how_to_go_on() -> None:
+    """Typer takes KeyboardInterrupt for itself; the line must come all the same."""
+    program = (
+        "import time, typer\nfrom evalkit.console import run_cli\napp = typer.Typer()\n"
+        "@app.command()\ndef go() -> None:\n    print('up', flush=True)\n    time.sleep(60)\nrun_cli(app)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"run the same command again" in said

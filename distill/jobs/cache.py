@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from distill.recipe import DataPart, ServedPart
 from evalkit.console import console, progress
+from evalkit.endpoint import paid
 from evalkit.errors import DataError, PotstillError
 from evalkit.recipes import Recipe
 from evalkit.runs import RunFolder, cannot_write
@@ -106,7 +107,7 @@ def _fill(recipe: CacheRecipe, run: RunFolder) -> dict[str, Any]:
     from distill.targets.store import kept, written
 
     journal = run.path / JOURNAL
-    with run.or_nothing(PotstillError, OSError, holds=journal.exists):
+    with run.or_nothing(PotstillError, OSError, holds=lambda: paid(journal)):
         work = _prepare(recipe, run)
         run.update_manifest(**work.facts)
         done = kept(run.path, [row.digest for row in work.rows])

@@ -26,9 +26,12 @@ def runs(folder: Path) -> list[dict[str, Any]]:
 
 def _row(path: Path, root: Path, manifest: dict[str, Any], summary: dict[str, Any] | None) -> dict[str, Any]:
     name = str(path.relative_to(root)) if path != root else path.name
-    if summary is None:
-        return {"name": name, "method": manifest["recipe"]["method"], "scores": "unfinished"}
-    shown = ", ".join(f"{s['suite']} {_rate(s['pass_at_1'])}" for s in summary["scores"])
+    try:
+        if summary is None:
+            return {"name": name, "method": manifest["recipe"]["method"], "scores": "unfinished"}
+        shown = ", ".join(f"{s['suite']} {_rate(s['pass_at_1'])}" for s in summary["scores"])
+    except (KeyError, TypeError, AttributeError):
+        return {"name": name, "scores": "damaged (manifest.json or summary.json)"}
     return {**{key: summary.get(key) for key in COLUMNS}, "name": name, "scores": shown or "none"}
 
 

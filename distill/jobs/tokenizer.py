@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from distill.checkpoint import save_folder
+from distill.checkpoint import check_replaceable, save_folder
 from distill.data import fingerprint, read_rows
 from distill.tokenizer import train_tokenizer
 from evalkit.errors import DataError
 from evalkit.records import SCHEMA_VERSION
-from evalkit.runs import environment, write_atomic
+from evalkit.runs import cannot_write, environment, write_atomic
 
 
 def tokenizer(dataset: Path, vocab_size: int, out: Path) -> dict[str, Any]:
-    """Train and save with a manifest; returns the manifest. Raises DataError where no row has a solution."""
+    """Train and save with a manifest; returns the manifest. Raises DataError where no row has a solution,
+    ConfigError where `out` holds anything but an earlier tokenizer."""
+    out = check_replaceable(out, "tokenizer", "tokenizer.json")
     texts = [row.problem.solution for row in read_rows(dataset, "train") if row.problem.solution]
     if not texts:
         raise DataError("no row has a solution to learn from", where=str(dataset))
@@ -32,6 +34,9 @@ def tokenizer(dataset: Path, vocab_size: int, out: Path) -> dict[str, Any]:
         trained.save_pretrained(folder)
         write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_folder(save, out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_folder(save, out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
     return manifest

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe import TrainRecipe
-from evalkit.errors import DataError, PotstillError
+from evalkit.endpoint import paid
+from evalkit.errors import DataError
 from evalkit.prompting import PROMPTING
 from evalkit.runs import RunFolder, write_atomic
 
@@ -35,10 +36,11 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
     quiet(recipe)
     with ExitStack() as stack:
         from distill.building import build
+        from distill.jobs.cache import JOURNAL
         from distill.preflight import before_loading, before_training
         from distill.preparation import SERVED, prepare
 
-        with run.or_nothing(PotstillError, holds=(run.path / SERVED).exists):
+        with run.or_nothing(Exception, holds=lambda: paid(run.path / SERVED / JOURNAL)):
             before_loading(recipe, run.path)
             with _first_alone(recipe):  # the others find what it has made
                 _ask_server(recipe)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from distill.losses.dense import dense_rows
 from distill.losses.divergences import DIVERGENCES
@@ -101,6 +102,7 @@ class _Tiled(torch.autograd.Function):
         return loss, ce, divergence
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         saved = iter(ctx.saved_tensors)
         grads = [

@@ -1,10 +1,11 @@
 """Forward KL at temperature 1 and the cross-entropy where one tile is the vocabulary: one softmax of each model serves
 the values and the gradient of both.
 
-    CE  = lse(s) - s_label                          gradient    p - onehot
-    KL  = sum q (t - s) - lse(t) + lse(s)           gradient    p - q
+    CE  = (max s - s_label) - log p_max                                 gradient    p - onehot
+    KL  = sum q (t - s - max t + max s) + log q_max - log p_max         gradient    p - q
 
-with p = softmax(s), q = softmax(t), lse = max - log p_max. Half the passes over the logits of the general way.
+with p = softmax(s), q = softmax(t). Half the passes over the logits of the general way; what the logits have in common
+is taken away before anything is summed, so that it costs no digits.
 """
 
 import torch
@@ -24,15 +25,16 @@ def ce_and_forward_kl(
 
     Logits are [n, vocabulary], all of it. The teacher's are overwritten; the student's take the gradient if `in_place`.
     """
-    p, norm = _softmax(student)
-    ce = norm - student.gather(1, labels[:, None])
+    p, most, log_most = _softmax(student)
+    ce = most - student.gather(1, labels[:, None]) - log_most
     if spec.label_smoothing:
         mean = student.mean(1, keepdim=True)
-        ce = (1 - spec.label_smoothing) * ce + spec.label_smoothing * (norm - mean)
+        ce = (1 - spec.label_smoothing) * ce + spec.label_smoothing * (most - mean - log_most)
     divergence, q = torch.zeros_like(ce), None
     if teacher is not None:
-        q, other = _softmax(teacher)
-        divergence = teacher.sub_(student).mul_(q).sum(1, keepdim=True) - other + norm
+        q, other, log_other = _softmax(teacher)
+        gap = teacher.sub_(student).sub_(other - most)
+        divergence = gap.mul_(q).sum(1, keepdim=True) + log_other - log_most
     if not wanted:
         return ce, divergence, None
     if q is None:
@@ -47,7 +49,8 @@ def ce_and_forward_kl(
     return ce, divergence, gradient
 
 
-def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities, and the log-sum-exp [n, 1]: the largest probability is at least one over their number."""
+def _softmax(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities; the largest logit [n, 1], and the log of the largest probability: at least minus log of their
+    number, so that it cannot underflow."""
     p = torch.softmax(logits, 1)
-    return p, logits.amax(1, keepdim=True) - p.amax(1, keepdim=True).log_()
+    return p, logits.amax(1, keepdim=True), p.amax(1, keepdim=True).log_()

@@ -12,7 +12,7 @@ from distill.data import Tokens, fingerprint
 from distill.recipe import TrainRecipe
 from distill.sources import refuse_impossible
 from distill.students import load_tokenizer
-from distill.targets.codec import Form, decode_drawn, decode_top
+from distill.targets.codec import VERSION, Form, decode_drawn, decode_top
 from distill.targets.store import Store
 from evalkit.errors import DataError
 from evalkit.prompting import PROMPTING
@@ -29,7 +29,6 @@ class Facts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    codec: Literal[2]
     valid: int = Field(ge=1)
     draws: int = Field(ge=0, le=255)
     k: int = Field(ge=0)
@@ -95,6 +94,9 @@ def open_cache(recipe: TrainRecipe, folder: Path, rows: Sequence[Tokens], tokeni
         raise DataError(f"holds a {manifest.get('kind')!r}, not a cache", where=str(folder))
     if not (folder / "summary.json").exists():
         raise DataError("the cache is not finished", where=str(folder), fix="run `distill cache` again; it resumes")
+    if manifest.get("codec") != VERSION:
+        fix = "write it again" if manifest.get("codec") is None else "use the potstill that wrote it"
+        raise DataError("its targets are in the form of another version", where=str(folder), fix=fix)
     try:
         facts = Facts.model_validate(manifest)
     except ValidationError as error:
@@ -112,7 +114,9 @@ def open_cache(recipe: TrainRecipe, folder: Path, rows: Sequence[Tokens], tokeni
         wrong.append(f"{missing} of {len(rows)} rows are not in it (max_length, prompt_weight or the filters differ)")
     if wrong:
         raise DataError(
-            f"the cache does not match: {'; '.join(wrong)}", where=str(folder), fix="write another with `distill cache`"
+            f"the cache does not match: {'; '.join(wrong)}",
+            where=str(folder),
+            fix=f"write another with `distill {'words' if facts.source == 'words' else 'cache'}`",
         )
     return Kept(store, form)
 

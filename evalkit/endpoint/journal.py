@@ -83,8 +83,7 @@ class Journal:
                 # Two processes that open a new journal at once: SQLite waits for most locks, not for this one.
                 locked = "locked" in str(error)
                 if not locked or time.monotonic() > give_up:
-                    what = "another process holds it" if locked else f"not a readable journal: {error}"
-                    raise self._error(what, "wait for it" if locked else "restore or move it") from error
+                    raise self._error(*_reason(str(error), locked=locked)) from error
                 time.sleep(0.05)
             except OSError as error:
                 raise self._error(f"cannot open: {error}") from error
@@ -194,6 +193,15 @@ def paid(path: Path) -> bool:
         return False
     with Journal(path) as journal:
         return journal.holds()
+
+
+def _reason(error: str, *, locked: bool) -> tuple[str, str]:
+    """What keeps a journal from being opened, and what to do."""
+    if locked:
+        return "another process holds it", "wait for it"
+    if "full" in error:
+        return f"cannot write: {error}", "free some space and run again"
+    return f"not a readable journal: {error}", "restore or move it"
 
 
 class Transaction:

@@ -228,3 +228,20 @@ def test_reports_see_what_was_measured(toy_dataset: Path, tmp_path: Path, monkey
     assert measured[4]["eval_validation_collapsed"] == 0.25
     assert "eval_validation_loss" not in measured[4]
     assert [step for step, logs in seen if "loss" in logs] == [entry["step"] for entry in log] == [1, 2, 3, 4]
+
+
+def test_collapsed_weights_are_never_the_best(toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All at the same rate, as small students are: the latest would win if collapse were not looked at."""
+    from distill.jobs.train import train
+    from distill.scoring import Score
+
+    scripted(monkeypatch, {1: (0.0, 0.0), 2: (0.0, 0.9), 3: (0.0, 0.9)})
+    made = toy_recipe(toy_dataset, tmp_path / "healthy", eval={"every": 1, "samples": 3})
+    with pytest.raises(TrainingError, match="best healthy weights are kept"):
+        train(made)
+    assert [score.step for score in read_jsonl(tmp_path / "healthy" / "best" / "scores.jsonl", Score)] == [1]
+    scripted(monkeypatch, {1: (0.0, 0.9), 2: (0.0, 0.9)})
+    made = toy_recipe(toy_dataset, tmp_path / "never", eval={"every": 1, "samples": 3})
+    with pytest.raises(TrainingError, match="it never was healthy"):
+        train(made)
+    assert not (tmp_path / "never" / "best").exists()

@@ -45,6 +45,6 @@ def test_warns_then_stops_and_a_healthy_evaluation_resets():
     assert "step 20" in (guard.judge(20, 0.9) or "")
     assert guard.judge(30, 0.1) is None
     assert guard.judge(40, 0.9)
-    with pytest.raises(TrainingError, match="last healthy"):
+    with pytest.raises(TrainingError, match="best healthy"):
         guard.judge(50, 0.9)
     assert Guard(GuardPart(enabled=False)).judge(50, 1.0) is None

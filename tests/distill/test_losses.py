@@ -131,3 +131,31 @@ def test_alpha_below_one_needs_a_teacher_and_alpha_one_reads_none():
         tiled_loss(hidden, head, labels, weights, LossSpec(VALID, 0.5))
     sums = tiled_loss(hidden, head, labels, weights, LossSpec(VALID, 1.0))
     assert sums.divergence == 0
+
+
+@pytest.mark.parametrize("offset", [0.0, 500.0, -500.0])
+@pytest.mark.parametrize("alike", [True, False])
+def test_small_divergences_keep_their_digits(offset: float, alike: bool):
+    """Logits that have a large number in common (of both models, or of one) are the same distributions."""
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(64, VALID, generator=g)
+    other = logits + 1e-2 * torch.randn(64, VALID, generator=g)
+    exact = F.kl_div(logits.double().log_softmax(1), other.double().log_softmax(1), log_target=True, reduction="sum")
+    eye = torch.eye(VALID)
+    bias = torch.full((VALID,), offset)
+    student, teacher = Head(eye, bias), Head(eye, bias if alike else -bias)
+    labels, weights = torch.zeros(64, dtype=torch.long), torch.ones(64)
+    sums = tiled_loss(logits, student, labels, weights, LossSpec(VALID), (other, teacher))
+    ce = F.cross_entropy(logits.double(), labels, reduction="sum")
+    rel = 1e-3 if offset == 0 else 5e-2  # adding the offset to fp32 logits has cost digits already
+    torch.testing.assert_close(sums.loss.double(), exact, rtol=rel, atol=0)
+    torch.testing.assert_close(sums.ce.double(), ce, rtol=1e-5, atol=0)
+
+
+def test_a_second_derivative_is_refused():
+    hidden = torch.randn(3, 4, requires_grad=True)
+    weight = torch.randn(9, 4)
+    out = tiled_loss(hidden, Head(weight), torch.zeros(3, dtype=torch.long), torch.ones(3), LossSpec(9, alpha=1.0))
+    (first,) = torch.autograd.grad(out.loss, hidden, create_graph=True)
+    with pytest.raises(RuntimeError, match="grad"):
+        first.sum().backward()

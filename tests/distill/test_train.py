@@ -1,6 +1,7 @@
 """Whole runs on forty toy rows: sft, kd, lora; the products load with plain transformers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,38 @@ def test_a_refused_run_leaves_nothing_behind(toy_dataset: Path, tmp_path: Path):
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"learning_rate": -1},
+        {"learning_rate": "abc"},
+        {"per_device_train_batch_size": 0},
+        {"gradient_accumulation_steps": 0},
+        {"seed": "abc"},
+        {"max_steps": True},
+        {"adam_beta1": 2},
+        {"label_smoothing_factor": 1.5},
+        {"label_smoothing_factor": -0.5},
+        {"weight_decay": "abc"},
+        {"dataloader_num_workers": -1},
+        {"lr_scheduler_type": "nonsense"},
+        {"deepspeed": "/nonexistent.json"},
+        {"report_to": "nonsense"},
+    ],
+)
+@pytest.mark.parametrize("looked_over", [True, False])
+def test_arguments_that_cannot_be_end_in_one_line(
+    toy_dataset: Path, tmp_path: Path, wrong: dict[str, Any], looked_over: bool
+):
+    """And leave nothing, so that the corrected recipe may use the folder."""
+    from distill.jobs.train import train
+    from evalkit.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        train(recipe(toy_dataset, tmp_path / "run", training=FEW | wrong, preflight=looked_over))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_no_number_stops_the_run(toy_dataset: Path, tmp_path: Path):
     from distill.jobs.train import train
     from evalkit.errors import TrainingError
@@ -144,6 +177,40 @@ def test_tokenizer_runs_and_export_by_command_line(base: Path, toy_dataset: Path
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps(recipe(toy_dataset, base).model_dump(mode="json")))
     assert json.loads(run("train", file))["steps"] == 4
+
+
+def test_export_and_tokenizer_replace_only_what_they_wrote(base: Path, toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.export import export
+    from distill.jobs.tokenizer import tokenizer
+    from evalkit.errors import ConfigError
+
+    mine, run = tmp_path / "mine", shutil.copytree(base, tmp_path / "run")
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    for out in (mine, mine / "thesis.txt", run, run / "checkpoints", run / "model", run / "tokenizer"):
+        with pytest.raises(ConfigError, match="would be replaced"):
+            export(run, out)
+        with pytest.raises(ConfigError, match="would be replaced"):
+            tokenizer(toy_dataset, 300, out)
+    assert (mine / "thesis.txt").read_text() == "years of work"
+    assert (run / "summary.json").exists()
+    for _ in range(2):  # their own they do
+        export(run, tmp_path / "out")
+        tokenizer(toy_dataset, 300, tmp_path / "tok")
+    with pytest.raises(ConfigError, match="is the model itself"):
+        export(tmp_path / "out", tmp_path / "out")
+
+
+@pytest.mark.parametrize("damage", ["{}", '{"scores": null}', '{"scores": [{"suite": "x"}]}'])
+def test_a_damaged_run_does_not_hide_the_others(base: Path, tmp_path: Path, damage: str):
+    from distill.jobs.runs import runs
+
+    for name in ("good", "bad"):
+        shutil.copytree(base, tmp_path / name)
+    (tmp_path / "bad" / "summary.json").write_text(damage)
+    bad, good = runs(tmp_path)
+    assert bad["scores"].startswith("damaged")
+    assert good["steps"] == 4
 
 
 @pytest.mark.slow

@@ -159,3 +159,29 @@ def test_rust_counts_compiles_and_weak_passes_but_no_pass_at_k(sandbox, chat):
     assert s["pass_at_1"] is None
     assert s["syntax_valid"] == pytest.approx(2 / 3)
     assert s["outcomes"] == {"passed": 1, "wrong": 1, "syntax_error": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "    # first\n    @staticmethod\n    def one():\n        return 1\n",
+        "    @property\n    def one(self):\n        return 1\n",
+        "    # what it is\n    one = 1\n",
+    ],
+)
+@pytest.mark.parametrize("doc", ['    """Another docstring."""\n', '    """Of\n    lines."""\n'])
+def test_what_is_learned_of_another_docstring_is_the_whole_body(body: str, doc: str):
+    problem = Problem(
+        id="x", suite="x", prompt='class Box:\n    """A box."""', entry_point="Box", tests=("assert Box().one",)
+    )
+    problem = problem.model_copy(update={"solution": f"class Box:\n{doc}{body}"})
+    assert PROMPTING.split_solution(problem) == (problem.prompt, "\n" + body.rstrip())
+
+
+def test_a_decorated_first_statement_keeps_its_decorator_without_a_docstring():
+    problem = Problem(id="x", suite="x", prompt="def f():", entry_point="f", tests=("assert f() == 1",))
+    body = "    @cache\n    def g():\n        return 1\n    return g()"
+    assert (
+        PROMPTING.split_solution(problem.model_copy(update={"solution": f"import x\ndef f():\n{body}\n"}))[1]
+        == "\n" + body
+    )
