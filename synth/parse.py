@@ -59,7 +59,8 @@ def parse_answer(text: str, *, id: str, category: str, level: Level, source: str
 
 
 def check_source(problem: Problem) -> Problem | Dropped:
-    """Refuse solutions that are not Python, lack the entry point, or do not continue the prompt."""
+    """Refuse solutions that are not Python, lack the entry point, or do not continue the prompt; of the others, what a
+    student will learn."""
     assert problem.solution is not None  # set just above
     try:
         tree = parse(problem.solution)
@@ -71,10 +72,23 @@ def check_source(problem: Problem) -> Problem | Dropped:
     if problem.entry_point not in names:
         return Dropped(Stage.SYNTAX, f"defines no top-level {problem.entry_point!r}")
     try:
-        PROMPTING.split_solution(problem)
+        prompt, completion = PROMPTING.split_solution(problem)
     except ValueError as error:
         return Dropped(Stage.PARSE, str(error))
-    return problem
+    if problem.solution.startswith(prompt + "\n"):
+        return problem
+    return _as_learned(problem, tree, prompt, completion)
+
+
+def _as_learned(problem: Problem, tree: ast.Module, prompt: str, completion: str) -> Problem:
+    """A solution that writes the prompt anew, as a student will see it: the prompt and the body, nothing beside them.
+    That is what must be proven. Imports that only the solution has go into the prompt; helpers that only it has are
+    lost, and the proof will say so."""
+    before = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    missing = [line for line in map(ast.unparse, before) if line not in prompt.splitlines()]
+    if missing:
+        prompt = "\n".join(missing) + "\n\n\n" + prompt
+    return problem.model_copy(update={"prompt": prompt, "solution": f"{prompt}{completion}\n"})
 
 
 def task_key(problem: Problem) -> str:
