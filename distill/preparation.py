@@ -147,6 +147,8 @@ def find_tokenizer(recipe: TrainRecipe, texts: list[str], kept: Path | None) -> 
         source = recipe.tokenizer.path or recipe.student.path or recipe.teacher
         source = source or (str(Path(recipe.cache) / "tokenizer") if recipe.cache else None)
         assert source is not None  # the recipe's validator saw to it
+        if recipe.cache is not None and not Path(recipe.cache, "manifest.json").exists():
+            raise DataError("no cache stands there", where=recipe.cache, fix="write one with `distill cache`")
         return load_tokenizer(source)
     if kept is None:
         return train_tokenizer(texts, recipe.tokenizer.vocab_size)

@@ -11,6 +11,7 @@ Steps 2 to 4 are made again by a resumed run; the summary is written last.
 
 import shutil
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,9 @@ def _ask(recipe: WordsRecipe, tasks: "Sequence[Row]", reader: "Reader", folder: 
     with progress(len(tasks), f"asking {endpoint.label}") as tick:
         start = 0
         while start < len(tasks):
-            part = tasks[start : start + (step if start else 1)]
+            # one language at a time, for each has its own stop strings
+            some = tasks[start : start + (step if start else 1)]
+            part = list(next(groupby(some, lambda row: row.problem.language))[1])
             groups = model.answers(
                 [PROMPTING.render(row.problem) for row in part],
                 n=recipe.n,

@@ -357,3 +357,13 @@ def test_a_vocabulary_with_gaps_is_as_large_as_its_last_id(toy_dataset: Path, te
     cache(cache_recipe(toy_dataset, gapped, tmp_path / "kept"))
     parts = prepare(student_recipe(toy_dataset, tmp_path / "kept", tmp_path / "run"), None)
     assert (parts.valid, parts.model.config.vocab_size) == (304, 304)
+
+
+def test_a_cache_that_is_not_there_is_named(toy_dataset: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    with pytest.raises(DataError, match="no cache stands there"):
+        train(
+            student_recipe(toy_dataset, tmp_path / "nowhere", tmp_path / "run").model_copy(update={"preflight": False})
+        )
+    assert not (tmp_path / "run").exists()
