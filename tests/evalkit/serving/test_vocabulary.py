@@ -95,7 +95,7 @@ def test_a_nucleus_is_the_smallest_set_that_reaches_p(seed: int, top_p: float, t
         assert torch.equal(before[inside], after[inside])
         assert float(after.sum()) >= min(top_p, 1) - 1e-9
         if int(inside.sum()) > 1:
-            assert float(after.sum() - after[inside].min()) < top_p
+            assert float(after.sum() - after[inside].min()) < top_p + 1e-12  # sums are rounded
     if top_p == 1:
         assert torch.equal(kept, probabilities)
 
