@@ -123,6 +123,7 @@ def test_another_schema_version_is_refused(made: GenerateRecipe, tmp_path: Path)
         read_split(tmp_path, Split.TRAIN)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_the_same_dataset(made: GenerateRecipe, tmp_path: Path) -> None:
     asked = recipe(tmp_path)
     file = tmp_path / "recipe.yaml"

@@ -126,6 +126,7 @@ def test_forged_frames_give_a_verdict_that_can_be_stored(sandbox, said):
         assert not judge(sandbox, "def f(x): return 3", **more).passed
 
 
+@pytest.mark.slow
 def test_a_resident_tester_lets_go_of_large_answers(sandbox):
     test = "out = []\ndef check(candidate):\n    for i in range(1, 2):\n        out.append(candidate(i))\n    assert len(out[0]) == 300_000"
     large = "def f(x): return [0.5] * 600_000"

@@ -128,6 +128,7 @@ def burn():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", [Tier.NAMESPACES, Tier.LANDLOCK])
 def test_time_is_seen_however_it_is_spent(tier):
     """Two at once, in every way of judging: the limit is met soon, and what comes after is unharmed."""
