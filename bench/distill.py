@@ -221,9 +221,9 @@ def _kept(vocab: int) -> Any:
     rng, form, places = np.random.default_rng(0), Form(vocab, draws=50), {}
     for row in ROWS[:BATCH]:
         n = row.learned
-        drawn = Drawn(
-            np.full(n, 12), rng.integers(0, vocab, 12 * n), rng.integers(1, 5, 12 * n), np.ones(n, np.float32)
-        )
+        ids, counts = np.sort(rng.integers(0, vocab, (n, 12)), 1), np.ones((n, 12), np.int64)
+        counts[:, 0] += 50 - 12
+        drawn = Drawn(np.full(n, 12), ids.reshape(-1), counts.reshape(-1), np.ones(n, np.float32))
         places[row.digest] = (np.frombuffer(encode_drawn(drawn, form), np.uint8), n)
 
     class Rows(dict):  # type: ignore[type-arg]
