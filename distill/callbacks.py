@@ -31,13 +31,12 @@ class History:
         self,
         path: Path,
         resumed_step: int,
-        metric: Metric = "pass_at_1",
-        best: Path | None = None,
-        guard: Guard | None = None,
+        metric: Metric,
+        best: Path,
+        guard: Guard,
     ) -> None:
-        self.path, self.metric, self.guard = path, metric, guard or Guard(GuardPart(enabled=False))
-        stamp = None if best is None else best / SCORES
-        found = read_jsonl(stamp, Score) if stamp is not None and stamp.exists() else []
+        self.path, self.metric, self.guard = path, metric, guard
+        found = read_jsonl(best / SCORES, Score) if (best / SCORES).exists() else []
         self.ahead = [score for score in found if score.step > resumed_step]
         """Scores of the kept weights where they are of a later step than this run has come to again."""
         self.scores = (
@@ -88,7 +87,7 @@ class Evaluate(TrainerCallback):
         patience: int | None,
         keep: Callable[[Any, Path], None],
         best: Path,
-        report: Callable[[dict[str, float]], None] = lambda figures: None,
+        report: Callable[[dict[str, float]], None],
     ) -> None:
         self.score, self.history, self.guard, self.report = score, history, guard, report
         self.every, self.patience, self.keep, self.best = every, patience, keep, best

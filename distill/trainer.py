@@ -5,6 +5,7 @@ Normalised by the sum of the weights of all labelled tokens over all processes a
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -79,8 +80,6 @@ class Ours:
     """
 
     loss_is_scaled_for_ga = True
-    bodies: dict[int, Any]
-    """Compiled bodies by the id of the plain one, where the recipe asks for `torch_compile`."""
     matrix_rate: float | None = None
     """Muon's rate for the matrices; None: the Trainer's own optimizer."""
 
@@ -111,11 +110,15 @@ class Ours:
         args = self.args  # type: ignore[attr-defined]
         if not args.torch_compile:
             return body
-        bodies = self.__dict__.setdefault("bodies", {})
-        if id(body) not in bodies:
+        if id(body) not in self._bodies:
             chosen = {"backend": args.torch_compile_backend, "mode": args.torch_compile_mode}
-            bodies[id(body)] = torch.compile(body, dynamic=True, **chosen)
-        return bodies[id(body)]
+            self._bodies[id(body)] = torch.compile(body, dynamic=True, **chosen)
+        return self._bodies[id(body)]
+
+    @cached_property
+    def _bodies(self) -> dict[int, Any]:
+        """Compiled bodies by the id of the plain one."""
+        return {}
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | None]:
         batches, _ = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.endpoint import Endpoint
+from evalkit.endpoint import Endpoint, asking_logprobs
 from synth.parse import TaskAnswer
 from synth.recipe import BuiltinTeacher, GenerateRecipe, ServedTeacher
 from synth.teacher.app import MODEL, create_app
@@ -61,9 +61,7 @@ def _served(teacher: ServedTeacher) -> Endpoint:
         params["temperature"] = teacher.temperature
     if teacher.structured and teacher.route == "chat":
         params["response_format"] = SCHEMA
+    if teacher.top_logprobs is not None:
+        params |= asking_logprobs(teacher.route, teacher.top_logprobs)
     facts = teacher.model_dump(exclude=own)
-    endpoint = Endpoint(**{**facts, "params": {**params, **teacher.params}})
-    if teacher.top_logprobs is None:
-        return endpoint
-    asking = endpoint.asking_logprobs(teacher.top_logprobs)
-    return endpoint.model_copy(update={"params": {**params, **asking, **teacher.params}})
+    return Endpoint(**{**facts, "params": {**params, **teacher.params}})

@@ -45,7 +45,7 @@ def _score(score: dict[str, Any], part: dict[str, Any]) -> str:
     return f"- {score['suite']}: {score['passed']} of {score['attempted']} passed ({how}, step {score['step']})"
 
 
-def card(manifest: dict[str, Any], where: str = "manifest.json") -> str:
+def card(manifest: dict[str, Any], where: str) -> str:
     """A model card from the manifest: what it is, how it was made, what it scored, how to use it. Raises DataError
     where the manifest does not say."""
     try:

@@ -9,7 +9,6 @@
 Steps 2 to 4 are made again by a resumed run; the summary is written last.
 """
 
-import shutil
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import Field, model_validator
 
 from distill.recipe import DataPart
 from evalkit.console import console, progress
-from evalkit.endpoint import HOW, Endpoint, paid
+from evalkit.endpoint import HOW, Endpoint, asking_logprobs, paid
 from evalkit.errors import DataError, EndpointError, PotstillError, SandboxError
 from evalkit.prompting import PROMPTING
 from evalkit.recipes import Recipe
@@ -174,7 +173,9 @@ def _ask(recipe: WordsRecipe, tasks: "Sequence[Row]", reader: "Reader", folder: 
     from distill.targets.answers import Answers
     from evalkit.models import EndpointModel
 
-    endpoint = recipe.api.model_copy(update={"params": {**recipe.api.asking_logprobs(recipe.k), **recipe.api.params}})
+    endpoint = recipe.api.model_copy(
+        update={"params": {**asking_logprobs(recipe.api.route, recipe.k), **recipe.api.params}}
+    )
     model = EndpointModel(endpoint, folder / JOURNAL, max_usd=recipe.max_usd, instruction=recipe.instruction)
     answers, step = Answers(endpoint, recipe.data, reader), max(1, AT_ONCE // recipe.n)
     with progress(len(tasks), f"asking {endpoint.label}") as tick:
@@ -244,7 +245,6 @@ def _write_targets(
         (c.tokens.digest, encode_top(as_top(c.places, k, reader.valid), form), c.tokens.learned) for c in candidates
     ]
     write_shard(folder, 0, records)
-    shutil.rmtree(folder / "tokenizer", ignore_errors=True)
     save_folder(lambda target: reader.tokenizer.save_pretrained(target), folder / "tokenizer")
     return {
         "source": "words",

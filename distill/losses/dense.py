@@ -45,21 +45,21 @@ def dense_rows(
     total = _totals(student, teacher, tiles, spec, norms) if grads and teacher is not None and len(tiles) > 1 else None
     weights = weights[:, None]
     sums = weights.new_zeros(2)
+    quick = serves(spec, len(tiles))
     for columns in tiles:
         buffer = student.logits(columns)
         if teacher is not None:
             teacher.logits(columns)
         for part in slices(buffer.shape[0], part_rows(buffer)):
             side, other = student.part(part), None if teacher is None else teacher.part(part)
-            if serves(spec, len(tiles)):
-                added, gradient = _together(side, other, labels[part], weights[part], columns, spec, bool(grads))
-            else:
-                known = total[part] if isinstance(total, Tensor) else total
-                tile = _Tile(side, other, labels[part], weights[part], columns, norms.part(part), known)
-                added, gradient = _tile_loss(tile, spec, bool(grads))
+            if quick:
+                sums += _together(side, other, labels[part], weights[part], columns, spec, bool(grads))
+                continue
+            known = total[part] if isinstance(total, Tensor) else total
+            tile = _Tile(side, other, labels[part], weights[part], columns, norms.part(part), known)
+            added, gradient = _tile_loss(tile, spec, bool(grads))
             sums += added
-            if gradient is not None and gradient.data_ptr() != buffer[part].data_ptr():
-                # the logits of these rows are not read again: their place takes the gradient
+            if gradient is not None:  # the logits of these rows are not read again: their place takes the gradient
                 buffer[part] = side.through_softcap(gradient, columns)
         if grads:
             fold(student, buffer, weights, columns, grads, rows)
@@ -68,12 +68,14 @@ def dense_rows(
 
 def _together(
     student: Side, teacher: Side | None, labels: Tensor, weights: Tensor, columns: slice, spec: LossSpec, wanted: bool
-) -> tuple[Tensor, Tensor | None]:
-    """As `_tile_loss`, where one softmax of each model serves all of it. The logits are overwritten."""
-    other = None if teacher is None else teacher.logits(columns)
-    free = student.head.softcap is None
-    ce, value, gradient = ce_and_forward_kl(student.logits(columns), other, labels, spec, wanted=wanted, in_place=free)
-    return torch.stack([(ce * weights).sum(), (value * weights).sum()]), gradient
+) -> Tensor:
+    """As `_tile_loss`, where one softmax of each model serves all of it; the gradient takes the place of the logits."""
+    logits, other = student.logits(columns), None if teacher is None else teacher.logits(columns)
+    in_place = student.head.softcap is None
+    ce, value, gradient = ce_and_forward_kl(logits, other, labels, spec, wanted=wanted, in_place=in_place)
+    if gradient is not None and gradient is not logits:
+        logits.copy_(student.through_softcap(gradient, columns))
+    return torch.stack([(ce * weights).sum(), (value * weights).sum()])
 
 
 class _Tile(NamedTuple):

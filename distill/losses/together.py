@@ -23,7 +23,8 @@ def ce_and_forward_kl(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """CE and KL per token [n, 1], and the unweighted gradient of the student's logits where it is `wanted`.
 
-    Logits are [n, vocabulary], all of it. The teacher's are overwritten; the student's take the gradient if `in_place`.
+    Logits are [n, vocabulary], all of it. The teacher's are overwritten; with `in_place` the student's may be, by the
+    gradient.
     """
     p, most, log_most = _softmax(student)
     ce = most - student.gather(1, labels[:, None]) - log_most
@@ -37,10 +38,7 @@ def ce_and_forward_kl(
         divergence = gap.mul_(q).sum(1, keepdim=True) + log_other - log_most
     if not wanted:
         return ce, divergence, None
-    if q is None:
-        gradient = student.copy_(p) if in_place else p
-    else:
-        gradient = torch.sub(p, q, alpha=1 - spec.alpha, out=student if in_place else p)
+    gradient = p if q is None else torch.sub(p, q, alpha=1 - spec.alpha, out=student if in_place else p)
     if spec.alpha > 0:
         if spec.label_smoothing:
             gradient -= spec.alpha * spec.label_smoothing / spec.valid

@@ -2,7 +2,7 @@
 
 from evalkit.endpoint.answer import Answer, Request, TokenLogprobs, Usage
 from evalkit.endpoint.client import ask_each, ask_many
-from evalkit.endpoint.config import HOW, Endpoint
+from evalkit.endpoint.config import HOW, Endpoint, asking_logprobs
 from evalkit.endpoint.intake import Status
 from evalkit.endpoint.journal import Journal, Spending, paid
 
@@ -18,5 +18,6 @@ __all__ = [
     "Usage",
     "ask_each",
     "ask_many",
+    "asking_logprobs",
     "paid",
 ]

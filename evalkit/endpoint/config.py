@@ -83,10 +83,6 @@ class Endpoint(Recipe):
                 raise ValueError(f"{name} is a whole number above 0, not {number!r}")
         return value
 
-    def asking_logprobs(self, top: int) -> dict[str, Any]:
-        """The parameters by which its route says the log-probabilities of its words, and the `top` likeliest."""
-        return {"logprobs": True, "top_logprobs": top} if self.route == "chat" else {"logprobs": top}
-
     @property
     def label(self) -> str:
         """What it is called in files and on the screen."""
@@ -118,3 +114,8 @@ class Endpoint(Recipe):
     def batch_discount(self) -> float:
         """What a batch costs, as a share of the price."""
         return self.batch_share if self.batch_share is not None else batch_share(self.base_url)
+
+
+def asking_logprobs(route: str, top: int) -> dict[str, Any]:
+    """The parameters by which a route says the log-probabilities of its words, and the `top` likeliest."""
+    return {"logprobs": True, "top_logprobs": top} if route == "chat" else {"logprobs": top}
