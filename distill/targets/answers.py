@@ -36,6 +36,8 @@ class Answers:
         self.rejected: Counter[str] = Counter()
         self.count = 0
         """Of all answers that came."""
+        self.heard = False
+        """Whether any answer came with log-probabilities."""
         self.unanswered: list[EndpointError] = []
         self.cost_usd: float | None = 0.0
 
@@ -49,7 +51,7 @@ class Answers:
         known = self.cost_usd is not None and answer.cost_usd is not None
         self.cost_usd = (self.cost_usd or 0.0) + (answer.cost_usd or 0.0) if known else None
         if answer.logprobs is None or not any(answer.logprobs.top):
-            if answer.text and not self.candidates:
+            if answer.text and not self.heard:
                 raise EndpointError(
                     "the API answered, but did not say what it thought of its words (it ignores or refuses logprobs)",
                     where=self.api.base_url,
@@ -57,6 +59,7 @@ class Answers:
                 )
             self.rejected["no_logprobs" if answer.text else "empty"] += 1
             return
+        self.heard = True
         found = self._candidate(row, sample, answer)
         if isinstance(found, str):
             self.rejected[found] += 1

@@ -44,6 +44,8 @@ class Api:
         self.wrong, self.logprobs, self.asked = wrong, logprobs, list[dict[str, Any]]()
         self.silent = silent
         """Every so many answers one has no log-probabilities."""
+        self.letter_by_letter = False
+        """Whether the very first answer is said in an unusual cut."""
         self.ending = "```\n"
         """What ends a chat's answer."""
         self.lock = threading.Lock()
@@ -96,7 +98,8 @@ class Api:
 
     def places(self, prompt: str, text: str, k: int) -> list[tuple[int, float, list[tuple[int, float]]]]:
         before = self.tokenizer(prompt)["input_ids"] or [self.tokenizer.eos_token_id]
-        said = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        pieces = list(text) if self.letter_by_letter and len(self.asked) == 1 else [text]
+        said = [id for piece in pieces for id in self.tokenizer(piece, add_special_tokens=False)["input_ids"]]
         with torch.no_grad():
             logits = self.model(torch.tensor([[*before, *said]])).logits[0, len(before) - 1 : -1]
         log_probs = logits.float().log_softmax(-1)
@@ -257,6 +260,35 @@ def test_an_answer_without_what_was_thought_is_left_out(toy_dataset: Path, teach
         summary = words(recipe(toy_dataset, tmp_path / "words", url, teacher))
     assert summary["rejected"] == {"no_logprobs": 4}
     assert (summary["answers"], summary["rows"]) == (40, 36)
+
+
+def test_one_unusual_cut_at_the_start_is_no_other_tokenizer(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    from distill.jobs.words import words
+
+    api = Api(teacher)
+    api.letter_by_letter = True
+    with serving(api) as url:
+        summary = words(recipe(toy_dataset, tmp_path / "words", url, teacher))
+    assert summary["rows"] == 40
+
+
+def test_a_silent_answer_after_a_rejected_one_ends_nothing(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    from transformers import AutoTokenizer
+
+    from distill.data import Row
+    from distill.targets.answers import Answers
+    from distill.targets.words import Reader
+    from evalkit.endpoint import Answer
+
+    made = recipe(toy_dataset, tmp_path / "words", "http://127.0.0.1:9/v1", teacher)
+    answers = Answers(made.api, made.data, Reader(AutoTokenizer.from_pretrained(teacher)))
+    told = TokenLogprobs(tokenizer="t", tokens=("x",), logprobs=(-0.1,), top=((("x", -0.1),),))
+    facts: dict[str, Any] = {"usage": None, "cost_usd": None, "latency": 0.0}
+    cut = Answer(key="1", text="\n    return (", finish_reason="length", logprobs=told, **facts)
+    silent = Answer(key="2", text="\n    return 1", finish_reason="stop", **facts)
+    for answer in (cut, silent):
+        answers.take(Row(problem=toy_problem(0)), 0, answer)
+    assert answers.rejected == {"cut_off": 1, "no_logprobs": 1}
 
 
 def test_a_budget_that_ends_is_raised_and_the_rest_is_asked(toy_dataset: Path, teacher: Path, tmp_path: Path):
