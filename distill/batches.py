@@ -81,7 +81,7 @@ class Batches:
     No attention mask is made: with causal attention a real position never sees the padding to its right, and padded
     positions carry no label, so a mask would cost time and change nothing. Of packed rows the positions start again at
     each member; from that the model sees where one ends (and no member sees another). `targets` are what was kept of a
-    teacher, per row.
+    teacher, per row. `named`: a batch says in `rows` which rows it holds, in their order.
     """
 
     def __init__(
@@ -91,8 +91,9 @@ class Batches:
         *,
         packed: bool = False,
         targets: "Callable[[Sequence[Tokens]], Sparse] | None" = None,
+        named: bool = False,
     ) -> None:
-        self.rows, self.pad_id, self.packed, self.targets = rows, pad_id, packed, targets
+        self.rows, self.pad_id, self.packed, self.targets, self.named = rows, pad_id, packed, targets, named
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         import torch
@@ -116,6 +117,8 @@ class Batches:
         batch: dict[str, Any] = {"input_ids": ids, "labels": labels, "weights": weights}
         if self.packed:
             batch["position_ids"] = positions
+        if self.named:
+            batch["rows"] = [i for item in items for i in item["members"]]
         if self.targets is not None:
             found = self.targets([row for group in groups for row in group])
             batch |= {f"target_{name}": part for name, part in found._asdict().items() if part is not None}

@@ -16,10 +16,15 @@ from distill.losses import LossSpec
 from distill.preparation import Parts
 from distill.recipe import TrainRecipe
 from distill.scoring import VALIDATION, held_out_loss, scorer
-from distill.trainer import DistillTrainer
+from distill.targets.remembered import Remembered, size
+from distill.trainer import DistillTrainer, head_of
 from evalkit.console import console, progress
 from evalkit.prompting import PROMPTING
+from evalkit.records import digest
 from evalkit.runs import RunFolder
+
+WORTH = 1.5
+"""Epochs from which it is worth the disk to remember what the teacher made of the rows."""
 
 
 @dataclass
@@ -35,7 +40,7 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
     """Everything up to the first step. The stack closes the sandbox and the progress line."""
     args = arguments(recipe, run.path / "checkpoints", len(parts.material.encoded.rows))
     try:
-        trainer = _trainer(recipe, parts, args)
+        trainer = _trainer(recipe, run, parts, args)
     except (ImportError, ValueError) as error:  # a library that is missing, arguments that contradict each other
         raise refused(error) from error
     _check(recipe, parts, trainer)
@@ -96,7 +101,7 @@ def _check(recipe: TrainRecipe, parts: Parts, trainer: Any) -> None:
             check_contract(model, rows, who=who, valid=parts.valid, packed=packed)
 
 
-def _trainer(recipe: TrainRecipe, parts: Parts, args: Any) -> Any:
+def _trainer(recipe: TrainRecipe, run: RunFolder, parts: Parts, args: Any) -> Any:
     from transformers import set_seed
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -114,7 +119,7 @@ def _trainer(recipe: TrainRecipe, parts: Parts, args: Any) -> Any:
             model=parts.model, args=args, peft_config=lora, valid=parts.valid, **_feed(recipe, parts, args)
         )
     else:
-        trainer = _ours(recipe, parts, args, lora)
+        trainer = _ours(recipe, run, parts, args, lora)
     if recipe.optimizer.name == "muon":
         trainer.matrix_rate = recipe.optimizer.matrix_learning_rate
     trainer.remove_callback(PrinterCallback)
@@ -122,7 +127,7 @@ def _trainer(recipe: TrainRecipe, parts: Parts, args: Any) -> Any:
     return trainer
 
 
-def _ours(recipe: TrainRecipe, parts: Parts, args: Any, lora: Any) -> Any:
+def _ours(recipe: TrainRecipe, run: RunFolder, parts: Parts, args: Any, lora: Any) -> Any:
     model = parts.model
     if lora is not None:
         from peft import get_peft_model
@@ -132,7 +137,33 @@ def _ours(recipe: TrainRecipe, parts: Parts, args: Any, lora: Any) -> Any:
     if recipe.method == "pretrain":
         loss["alpha"] = 1.0
     spec = LossSpec(valid=parts.valid, label_smoothing=args.label_smoothing_factor, **loss)
-    return DistillTrainer(model=model, args=args, teacher=parts.teacher, spec=spec, **_feed(recipe, parts, args))
+    feed = _feed(recipe, parts, args)
+    epochs = sum(map(len, feed["train_dataset"]["members"])) / len(parts.material.encoded.rows)
+    remembered = _remembered(recipe, run, parts, epochs)
+    feed["data_collator"].named = remembered is not None
+    return DistillTrainer(model=model, args=args, teacher=parts.teacher, spec=spec, remembered=remembered, **feed)
+
+
+def remembered_bytes(recipe: TrainRecipe, parts: Parts, epochs: float) -> tuple[int, bool]:
+    """Bytes that it takes to remember what the teacher makes of all rows (0 where hardly a row comes twice, or nothing
+    of a teacher is wanted), and whether the recipe allows that many."""
+    if parts.teacher is None or recipe.method != "kd" or recipe.loss.alpha == 1 or epochs < WORTH:
+        return 0, False
+    head = head_of(parts.teacher).weight
+    needed = size([row.learned for row in parts.material.encoded.rows], head.shape[1], head.element_size())
+    return needed, needed <= recipe.teacher_memory * 2**30
+
+
+def _remembered(recipe: TrainRecipe, run: RunFolder, parts: Parts, epochs: float) -> Remembered | None:
+    needed, allowed = remembered_bytes(recipe, parts, epochs)
+    if not allowed:
+        if needed and recipe.teacher_memory:
+            what = f"the teacher reads the rows in every epoch: to remember them would take {needed / 2**30:.1f} GiB"
+            console.print(f"{what} (teacher_memory: {recipe.teacher_memory:g})", markup=False, soft_wrap=True)
+        return None
+    learned = [row.learned for row in parts.material.encoded.rows]
+    belongs = digest([learned, *(parts.facts[f"{of}_fingerprint"] for of in ("data", "teacher"))])
+    return Remembered(run.path, learned, belongs)
 
 
 def _feed(recipe: TrainRecipe, parts: Parts, args: Any) -> dict[str, Any]:

@@ -200,6 +200,9 @@ class TrainRecipe(Recipe):
     tokenizer: TokenizerPart = TokenizerPart()
     teacher: str | None = None
     """Folder or Hub name of the teacher, for the methods kd and on_policy."""
+    teacher_memory: float = Field(2.0, ge=0)
+    """GiB of disk, in the run's folder and for its time, for what a teacher made of the rows, so that it reads each of
+    them once and not in every epoch. Where that is not enough, or 0, it reads them in every epoch."""
     cache: str | None = None
     """A folder that `distill cache` wrote, instead of a teacher."""
     served: ServedPart | None = None

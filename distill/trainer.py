@@ -15,6 +15,8 @@ from transformers import Trainer
 from distill.data import IGNORE
 from distill.losses import Head, LossSpec, LossSums, Sparse, Teacher, tiled_loss
 from distill.optimizer import muon
+from distill.targets.remembered import Remembered
+from evalkit.console import console
 
 
 def head_of(model: Any) -> Head:
@@ -142,10 +144,13 @@ class Ours:
 class DistillTrainer(Ours, Trainer):
     """Trainer whose loss is alpha * CE + (1 - alpha) * T^2 * D(teacher || student) on completion tokens."""
 
-    def __init__(self, *args: Any, spec: LossSpec, teacher: Any = None, **kwargs: Any) -> None:
-        """`teacher`: a model; None where batches bring targets, or where alpha is 1."""
+    def __init__(
+        self, *args: Any, spec: LossSpec, teacher: Any = None, remembered: Remembered | None = None, **kwargs: Any
+    ) -> None:
+        """`teacher`: a model; None where batches bring targets, or where alpha is 1. `remembered`: where it finds what
+        the teacher made of rows that it has read; batches then name theirs."""
         super().__init__(*args, **kwargs)
-        self.spec = spec
+        self.spec, self.remembered = spec, remembered
         self.teacher = None
         if spec.alpha < 1 and teacher is not None:
             self.teacher = teacher.to(self.args.device).eval().requires_grad_(False)
@@ -158,14 +163,44 @@ class DistillTrainer(Ours, Trainer):
         where, labels, weights = targets(inputs["labels"], inputs.get("weights"))
         teacher = kept_targets(inputs)
         if self.teacher is not None:
-            with torch.no_grad():
-                teacher = (labelled(hidden_states(self.teacher, inputs, self.compiled), where), head_of(self.teacher))
+            teacher = (self._taught(inputs, where), head_of(self.teacher))
         hidden = labelled(hidden_states(model, inputs, self.compiled), where)
         sums = tiled_loss(hidden, head_of(self.model), labels, weights, self.spec, teacher)
         local = weights.sum()
         self.last_sums = LossSums(sums.loss.detach() / local, sums.ce / local, sums.divergence / local)
         loss = self.scaled(sums.loss, inputs, num_items_in_batch)
         return (loss, {}) if return_outputs else loss
+
+    def _taught(self, inputs: dict[str, Any], where: Tensor) -> Tensor:
+        """The teacher's states [N, H] at the positions: those it had when it first read the rows, where they are known.
+
+        What was read a moment ago is taken from there too: a step that a resumed run takes again has then the very
+        numbers that it had before.
+        """
+        known = self.remembered.read(inputs["rows"]) if self.remembered is not None else None
+        if known is None:
+            with torch.no_grad():
+                states = labelled(hidden_states(self.teacher, inputs, self.compiled), where)
+            known = self._keep(inputs, states)
+        return known.to(where.device)
+
+    def _keep(self, inputs: dict[str, Any], states: Tensor) -> Tensor:
+        """Remember states, and give back what is remembered. Where that cannot be written the run goes on without."""
+        if self.remembered is None:
+            return states
+        try:
+            self.remembered.keep(inputs["rows"], states)
+        except OSError as error:
+            console.print(
+                f"cannot keep what the teacher makes of the rows ({error.strerror}): it reads them in every epoch",
+                markup=False,
+                soft_wrap=True,
+            )
+            self.remembered.forget()
+            self.remembered = None
+            return states
+        found = self.remembered.read(inputs["rows"])
+        return states if found is None else found
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.last_sums is not None and self.spec.alpha < 1 and "loss" in logs:

@@ -6,7 +6,8 @@
     4. write the best weights as a model folder, and the summary
 
 Layout: manifest.json, tokenizer/, checkpoints/ (the trainer's own), best/ (weights), evaluations.jsonl, log.jsonl,
-model/ (the product; with LoRA merged, and the adapter in adapter/), summary.json.
+model/ (the product; with LoRA merged, and the adapter in adapter/), summary.json; while it runs teacher-*.bin, what the
+teacher made of the rows.
 """
 
 import errno
@@ -52,6 +53,8 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
         started = time.monotonic()
         with _disk(run.path):
             trainer.train(resume_from_checkpoint=built.checkpoint)
+        if getattr(trainer, "remembered", None) is not None:
+            trainer.remembered.forget()
     seconds = time.monotonic() - started
     if not trainer.is_world_process_zero():
         return _summary(recipe, parts, trainer, built.history, trainer.state.global_step, seconds)

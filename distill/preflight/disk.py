@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from distill.building import remembered_bytes
 from distill.preflight.findings import Boundary, Finding, ok, refuse, warn
 from distill.preflight.machine import free_disk, readable
 from distill.preflight.memory import Sizes, optimizer_bytes, sizes_of
@@ -31,6 +32,7 @@ def written(recipe: TrainRecipe, sizes: Sizes, checkpoints: int, *, chosen: bool
 
 
 def check(subject: Subject) -> Iterator[Finding]:
+    assert subject.parts is not None
     recipe, args, material = subject.recipe, subject.args, subject.material
     saves = str(getattr(args.save_strategy, "value", args.save_strategy)) != "no"
     every = args.save_steps if args.save_steps >= 1 else max(1, args.save_steps * args.max_steps)
@@ -38,12 +40,15 @@ def check(subject: Subject) -> Iterator[Finding]:
     kept = min(times, args.save_total_limit + 1) if args.save_total_limit else times
     chosen = bool(material.validation or material.held_out)
     found = written(recipe, sizes_of(subject.trainer.model), kept, chosen=chosen)
+    remembered, allowed = remembered_bytes(recipe, subject.parts, subject.planned.epochs)
+    if allowed:
+        found["teacher_memory"] = remembered
     needed, free = sum(found.values()), free_disk(Path(recipe.output))
     said = ", ".join(f"{name} {readable(size)}" for name, size in found.items() if size)
     what = f"about {readable(needed)} of {readable(free)} free: {said}"
     facts = {"needed": needed, "free": free, "parts": found, "checkpoints": kept}
     limit = "" if args.save_total_limit else "training.save_total_limit=2, "
-    fix = f"free some space, {limit}or another output"
+    fix = f"free some space, {limit}{'teacher_memory=0, ' if allowed else ''}or another output"
     if needed > free:
         why = f"the run cannot write all of its {kept} checkpoints and its product."
         what = f"cannot write to {recipe.output}: {what}"

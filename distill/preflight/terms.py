@@ -64,7 +64,7 @@ def measure(subject: Subject) -> tuple[Figures, float, int]:
     trainer, alpha = subject.trainer, subject.recipe.loss.alpha
     model, items = trainer.model, _affordable(subject)
     device = next(model.parameters()).device
-    batch = {name: tensor.to(device) for name, tensor in trainer.data_collator(items).items()}
+    batch = {name: part.to(device) for name, part in trainer.data_collator(items).items() if name != "rows"}
     where, labels, weights = targets(batch["labels"], batch["weights"])
     trained = [p for p in model.parameters() if p.requires_grad]
     values, gradients = [], []

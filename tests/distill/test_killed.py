@@ -99,6 +99,13 @@ def test_kd_from_a_packed_cache(toy_dataset: Path, cache: Path, tmp_path: Path):
     ends_alike(toy_dataset, tmp_path, 13, method="kd", cache=str(cache), tokenizer={}, data=data)
 
 
+@pytest.mark.parametrize(("packing", "step"), [(False, 8), (False, 18), (True, 4)])
+def test_kd_that_remembers_its_teacher(packing: bool, step: int, toy_dataset: Path, teacher: Path, tmp_path: Path):
+    """Killed in the second epoch, in the fourth; packed, in the second: what the teacher made of the rows is found."""
+    data = {"folder": str(toy_dataset), "packing": packing}
+    ends_alike(toy_dataset, tmp_path, step, method="kd", teacher=str(teacher), tokenizer={}, data=data)
+
+
 def test_kd_with_dropout_and_muon(toy_dataset: Path, teacher: Path, tmp_path: Path):
     student = {"layers": 1, "hidden": 16, "heads": 2, "dropout": 0.2}
     more = {"tokenizer": {}, "student": student, "optimizer": {"name": "muon"}}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy import toy_recipe
 
 
 def free_port() -> int:
@@ -50,6 +51,51 @@ def test_two_processes_have_the_gradient_of_one(method: str, tmp_path: Path):
     assert gap(gradient(method, tmp_path / "one"), torch.load(tmp_path / "two.pt")) < 1e-6
 
 
+def under_torchrun(folder: Path) -> None:
+    """Train by the folder's recipe.json, in two processes."""
+    program = "import sys; from distill.cli import app; app(['train', sys.argv[1]])"
+    (folder / "program.py").write_text(program)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "--master-port", str(free_port()), str(folder / "program.py"), str(folder / "recipe.json")],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_remember_one_teacher(toy_dataset: Path, tmp_path: Path):
+    """Each reads what the other wrote: a run of three epochs learns what one does whose teacher reads all rows anew."""
+    from safetensors.torch import load_file
+
+    from distill.jobs.train import train
+
+    train(toy_recipe(toy_dataset, tmp_path / "teacher"))
+    products = []
+    for gib in (2.0, 0.0):
+        recipe = {
+            "method": "kd",
+            "teacher": str(tmp_path / "teacher" / "model"),
+            "output": str(tmp_path / f"run-{gib}"),
+            "teacher_memory": gib,
+            "data": {"folder": str(toy_dataset)},
+            "student": {"layers": 1, "hidden": 16, "heads": 2},
+            "eval": {"samples": 0},
+            "training": {"num_train_epochs": 3, "per_device_train_batch_size": 4, "learning_rate": 1e-3},
+        }
+        (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+        under_torchrun(tmp_path)
+        products.append(load_file(tmp_path / f"run-{gib}" / "model" / "model.safetensors"))
+        assert not list((tmp_path / f"run-{gib}").glob("teacher-*"))
+    one, two = products
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_whole_run_under_torchrun(toy_dataset: Path, tmp_path: Path):
     """Two processes make one run: one tokenizer, one set of evaluations, one product; an early stop stops both."""
@@ -64,26 +110,7 @@ def test_a_whole_run_under_torchrun(toy_dataset: Path, tmp_path: Path):
         "training": {"max_steps": 60, "per_device_train_batch_size": 4, "save_steps": 20, "logging_steps": 10},
     }
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-    program = "import sys; from distill.cli import app; app(['train', sys.argv[1]])"
-    (tmp_path / "program.py").write_text(program)
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        str(free_port()),
-    ]
-    done = subprocess.run(
-        [*launcher, str(tmp_path / "program.py"), str(tmp_path / "recipe.json")],
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+    under_torchrun(tmp_path)
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
     assert steps == list(range(2, steps[-1] + 1, 2))
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == steps[-1]

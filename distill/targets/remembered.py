@@ -1,0 +1,110 @@
+"""What a teacher made of each row, kept on disk while a run lasts, so that it reads a row once and not once per epoch.
+
+Kept are its final hidden states at the learned positions: the head makes all logits of them again, whatever the
+vocabulary, so that nothing is approximated. They differ from those of another epoch in rounding only (a row stands
+among others there). One file, a place per row: 16 bytes of checksum, then the states as they came. A place that was
+never written, or not to its end, fails its checksum and counts as unread; so a run that was killed finds again what it
+had, and goes on with the very same numbers. Several processes share the file.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+HEAD, SUM = 16, 16
+"""Bytes before the first place (width and type of the states), and bytes of a checksum."""
+
+
+def size(learned: Sequence[int], width: int, itemsize: int = 4) -> int:
+    """Bytes of the file for rows with so many learned positions each, at most."""
+    return HEAD + SUM * len(learned) + sum(learned) * width * itemsize
+
+
+class Remembered:
+    """Hidden states by row number. `belongs` names teacher and rows: a file of others is not read but removed."""
+
+    def __init__(self, folder: Path, learned: Sequence[int], belongs: str) -> None:
+        self.path, self._learned = folder / f"teacher-{belongs}.bin", learned
+        self._before = np.cumsum([0, *learned])
+        self._sound = bytearray(len(learned))
+        """1 for rows that this process has written or checked."""
+        for other in folder.glob("teacher-*.bin"):
+            if other != self.path:
+                other.unlink(missing_ok=True)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._shape: tuple[int, torch.dtype] | None = None
+        width, kind = np.frombuffer(os.pread(self._file, HEAD, 0).ljust(HEAD, b"\0"), "<u8").tolist()
+        if width and kind < len(DTYPES):
+            self._shape = (width, DTYPES[kind])
+
+    def read(self, rows: Sequence[int]) -> Tensor | None:
+        """States [N, H] of all learned positions of the rows, in order; None where one of them was not read yet."""
+        if self._shape is None:
+            return None
+        width, dtype = self._shape
+        found = torch.empty((sum(self._learned[row] for row in rows), width), dtype=dtype)
+        data, start = _bytes(found), 0
+        for row in rows:
+            end = start + self._length(row)
+            if not self._fill(row, data[start:end]):
+                return None
+            start = end
+        return found
+
+    def keep(self, rows: Sequence[int], states: Tensor) -> None:
+        """Write the states [N, H] of rows that are not there yet. Raises OSError where they cannot be written."""
+        shape = (states.shape[1], states.dtype)
+        if self._shape is None:
+            self._write(np.array([shape[0], DTYPES.index(shape[1])], "<u8").tobytes(), 0)
+            self._shape = shape
+        assert shape == self._shape, "a teacher's states have one width and one type"
+        data, start = _bytes(states.detach().cpu().contiguous()), 0
+        for row in rows:
+            end = start + self._length(row)
+            if not self._sound[row]:
+                part = data[start:end].tobytes()
+                self._write(_checksum(part) + part, self._place(row))
+                self._sound[row] = 1
+            start = end
+
+    def forget(self) -> None:
+        """Remove the file."""
+        os.close(self._file)
+        self.path.unlink(missing_ok=True)
+
+    def _fill(self, row: int, into: memoryview) -> bool:
+        """Read one row's states into the memory given; whether they are there and whole."""
+        place = self._place(row)
+        if os.preadv(self._file, [into], place + SUM) < len(into):
+            return False
+        if not self._sound[row]:
+            self._sound[row] = os.pread(self._file, SUM, place) == _checksum(into)
+        return bool(self._sound[row])
+
+    def _length(self, row: int) -> int:
+        assert self._shape is not None
+        return self._learned[row] * self._shape[0] * self._shape[1].itemsize
+
+    def _place(self, row: int) -> int:
+        assert self._shape is not None
+        return HEAD + SUM * row + int(self._before[row]) * self._shape[0] * self._shape[1].itemsize
+
+    def _write(self, data: bytes, place: int) -> None:
+        while data:
+            done = os.pwrite(self._file, data, place)
+            data, place = data[done:], place + done
+
+
+def _bytes(states: Tensor) -> memoryview:
+    return states.view(-1).view(torch.uint8).numpy().data
+
+
+def _checksum(data: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(data, digest_size=SUM).digest()
