@@ -5,15 +5,47 @@ import ast
 import json
 import re
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.parsing import literal, parse
 from evalkit.records import Language
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"([ \t]*)(`{3,}(?=[^`]*$)|~{3,})(.*)")
 _DECODER = json.JSONDecoder()
 TRIES = 200
 """Opening braces that are tried in a text: prose full of braces must not cost quadratic time."""
+
+
+class Fenced(NamedTuple):
+    """The fenced blocks of a text. `opened`: what follows a fence that was never closed; None where all were."""
+
+    closed: list[str]
+    opened: str | None
+
+    @property
+    def any(self) -> bool:
+        return bool(self.closed) or self.opened is not None
+
+
+def fenced(text: str) -> Fenced:
+    """Blocks between fences as CommonMark 0.31 (section 4.5) has them: three or more backticks or tildes, closed by at
+    least as many of the same alone on a line; the lines of a block lose the indentation of its fence (whatever its
+    depth: chat answers have them in lists)."""
+    closed: list[str] = []
+    block: list[str] | None = None
+    indent, fence = 0, ""
+    for line in text.split("\n"):
+        found = _FENCE.fullmatch(line.rstrip("\r"))
+        if block is None:
+            if found:
+                block, indent, fence = [], len(found.group(1)), found.group(2)
+        elif found and found.group(2).startswith(fence) and not found.group(3).strip():
+            closed.append("".join(block))
+            block = None
+        else:
+            spaces = len(line) - len(line.lstrip(" \t"))
+            block.append(line[min(indent, spaces) :] + "\n")
+    return Fenced(closed, None if block is None else "".join(block))
 
 
 def extract_json(text: str) -> dict[str, Any] | None:
@@ -22,8 +54,8 @@ def extract_json(text: str) -> dict[str, Any] | None:
     None where there is none: an answer that was cut off inside its outermost object has none, even where a smaller
     object in it is complete.
     """
-    for match in _FENCE.finditer(text):
-        if (found := _whole(match.group(2))) is not None:
+    for block in fenced(text).closed:
+        if (found := _whole(block)) is not None:
             return found
     start, tries = text.find("{"), 0
     while start >= 0 and tries < TRIES:
@@ -45,7 +77,7 @@ _STRING_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
 def repair_json(text: str) -> dict[str, Any] | None:
     """An object that is nearly JSON: bare line breaks in its strings, commas before closing brackets, or written as a
     Python dict. None where anything else is wrong, and for whatever was cut off: what is missing is not made up."""
-    blocks = [match.group(2) for match in _FENCE.finditer(text)]
+    blocks = fenced(text).closed
     start, end = text.find("{"), text.rfind("}")
     for block in (*blocks, text[start : end + 1] if 0 <= start < end else ""):
         block = block.strip()
@@ -81,9 +113,9 @@ def extract_program(text: str, entry_point: str, language: Language = Language.P
     Of several blocks that define it the last counts (models correct themselves). A fence that was never closed
     runs to the end of the text.
     """
-    blocks = [match.group(2) for match in _FENCE.finditer(text)]
-    if not blocks and (opened := re.search(r"^[ \t]*```[^\n]*\n", text, re.MULTILINE)):
-        blocks = [text[opened.end() :]]
+    blocks, opened = fenced(text)
+    if not blocks and opened is not None:
+        blocks = [opened]
     defining = [block for block in blocks if defines(block, entry_point, language)]
     if defining:
         return defining[-1].rstrip() + "\n"

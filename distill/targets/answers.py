@@ -76,6 +76,8 @@ class Answers:
             prompt, completion = PROMPTING.split_solution(row.problem.model_copy(update={"solution": program}))
         except ValueError:
             return "not_a_continuation"
+        if completion.strip() not in answer.text:  # it stood in a list, say, indented as a whole
+            return "not_verbatim"
         learned = {"solution": f"{prompt}{completion}\n", "source": self.api.label}
         problem = row.problem.model_copy(update={"id": f"{row.problem.id}~{sample}", **learned})
         weighted = Row(problem=problem, weight=row.weight)
@@ -88,11 +90,13 @@ class Answers:
     def _program(self, problem: Problem, answer: Answer) -> tuple[str, bool]:
         """The program of an answer, and whether its end was cut off."""
         from evalkit.evaluation import chat_program
+        from evalkit.extract import fenced
 
         full = answer.finish_reason != "length"
         if self.api.route == "chat":
-            fences = answer.text.count("```")
-            return chat_program(problem, answer.text, PROMPTING), not full and (fences == 0 or fences % 2 == 1)
+            blocks = fenced(answer.text)
+            cut = not full and (blocks.opened is not None or not blocks.closed)
+            return chat_program(problem, answer.text, PROMPTING), cut
         return PROMPTING.program(problem, answer.text), not full and not PROMPTING.truncate(answer.text)[1]
 
     def check_answered(self) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit.extract import extract_json, extract_program, repair_json
+from evalkit.extract import extract_json, extract_program, fenced, repair_json
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,31 @@ def test_code_with_fences_inside_an_object_survives():
 def test_program_is_the_last_block_that_defines_the_entry_point():
     text = "```python\ndef f():\n    return 1\n```\nwait:\n```python\ndef f():\n    return 2\n```\n```\nf()\n```"
     assert extract_program(text, "f") == "def f():\n    return 2\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "~~~python\ndef f():\n    return 1\n~~~",
+        "````\ndef f():\n    return 1\n````",
+        "```\r\ndef f():\n    return 1\n```\r\n",
+        "1. So:\n\n   ```python\n   def f():\n       return 1\n   ```\n\n2. Done.",
+        "- So:\n\t```python\n\tdef f():\n\t    return 1\n\t```",
+        "      ```python\n      def f():\n          return 1",
+        "```sh\npip install x\n```\n\n~~~\ndef f():\n    return 1\n~~~ \n```\nf()\n```",
+    ],
+)
+def test_program_in_fences_of_every_kind(text: str):
+    assert extract_program(text, "f") == "def f():\n    return 1\n"
+
+
+def test_a_fence_is_closed_by_its_like_alone():
+    inner = 'def f():\n    """Gives:\n    ~~~\n    1\n    ~~~\n    """\n    return 1\n'
+    assert extract_program(f"```python\n{inner}```", "f") == inner
+    inner = 'def f():\n    return """\n```\n1\n```\n"""\n'
+    assert extract_program(f"````python\n{inner}````", "f") == inner
+    assert extract_program("Use ```f()``` so:\n```\ndef f(): pass\n```", "f") == "def f(): pass\n"
+    assert fenced("```\na\n```\n```\nb").opened == "b\n"
 
 
 def test_program_without_fences_and_with_an_open_one():

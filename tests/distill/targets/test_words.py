@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ class Api:
         """Whether the very first answer is said in an unusual cut."""
         self.ending = "```\n"
         """What ends a chat's answer."""
+        self.listed = 10**9
+        """Every so many chat answers one stands in a list, indented as a whole, with two lines of code."""
         self.lock = threading.Lock()
 
     def body(self, prompt: str) -> tuple[str, int]:
@@ -64,6 +67,8 @@ class Api:
             if number % self.wrong == self.wrong - 1:
                 body = body.replace("return", "return 1000 -")
             text = f"Sure:\n```python\n{prompt}{body}{self.ending}" if chat else body
+            if number % self.listed == self.listed - 1:
+                text = textwrap.indent(text.replace("    return", "    a = a\n    return"), "   ")
             places = self.places("" if chat else prompt, text, asked.get("top_logprobs") or asked.get("logprobs") or 0)
         loud = self.logprobs and number % self.silent != self.silent - 1
         usage = {"prompt_tokens": 10, "completion_tokens": len(places)}
@@ -319,6 +324,18 @@ def test_a_chat_that_was_cut_off_is_not_learned(toy_dataset: Path, teacher: Path
     api.ending = "    # and here come some more con"
     with serving(api) as url, pytest.raises(DataError, match="cut_off"):
         words(recipe(toy_dataset, tmp_path / "words", url, teacher, route="chat"))
+
+
+def test_an_answer_in_a_list_is_left_out(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    """Its words stand further to the right than what is learned of it: none of them is that of a token."""
+    from distill.jobs.words import words
+
+    api = Api(teacher)
+    api.listed = 10
+    with serving(api) as url:
+        summary = words(recipe(toy_dataset, tmp_path / "words", url, teacher, route="chat"))
+    assert summary["rejected"] == {"not_verbatim": 4}
+    assert summary["aligned"] > 0.9
 
 
 def test_reverse_kl_of_a_lone_word_is_refused(toy_dataset: Path, teacher: Path, tmp_path: Path):
