@@ -13,6 +13,7 @@ from distill.data import IGNORE, Tokens
 
 if TYPE_CHECKING:
     from distill.losses import Sparse
+    from distill.targets.states import States
 
 Members = list[int]
 """Indices of the rows that make one row of a batch: one, or several where they are packed."""
@@ -90,7 +91,7 @@ class Batches:
         pad_id: int,
         *,
         packed: bool = False,
-        targets: "Callable[[Sequence[Tokens]], Sparse] | None" = None,
+        targets: "Callable[[Sequence[Tokens]], Sparse | States] | None" = None,
         named: bool = False,
     ) -> None:
         self.rows, self.pad_id, self.packed, self.targets, self.named = rows, pad_id, packed, targets, named

@@ -141,7 +141,8 @@ def _ours(recipe: TrainRecipe, run: RunFolder, parts: Parts, args: Any, lora: An
     epochs = sum(map(len, feed["train_dataset"]["members"])) / len(parts.material.encoded.rows)
     remembered = _remembered(recipe, run, parts, epochs)
     feed["data_collator"].named = remembered is not None
-    return DistillTrainer(model=model, args=args, teacher=parts.teacher, spec=spec, remembered=remembered, **feed)
+    source = {"teacher": parts.teacher, "head": parts.head, "remembered": remembered}
+    return DistillTrainer(model=model, args=args, spec=spec, **source, **feed)
 
 
 def remembered_bytes(recipe: TrainRecipe, parts: Parts, epochs: float) -> tuple[int, bool]:

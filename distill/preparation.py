@@ -22,7 +22,8 @@ SERVED = "targets"
 
 if TYPE_CHECKING:
     from distill.data import Tokens
-    from distill.losses import Sparse
+    from distill.losses import Head, Sparse
+    from distill.targets.states import States
 
 
 @dataclass
@@ -47,8 +48,10 @@ class Parts:
     teacher: Any
     valid: int
     facts: dict[str, Any]
-    targets: "Callable[[Sequence[Tokens]], Sparse] | None" = None
+    targets: "Callable[[Sequence[Tokens]], Sparse | States] | None" = None
     """What was kept of a teacher, for rows; None where the teacher is here or there is none."""
+    head: "Head | None" = None
+    """The teacher's head, where its hidden states were kept."""
 
     @property
     def tokenizer(self) -> Any:
@@ -67,13 +70,14 @@ def prepare(recipe: TrainRecipe, kept: Path | None) -> Parts:
             material.tokenizer, load_tokenizer(recipe.teacher), model.config.vocab_size, teacher.config.vocab_size
         )
         facts["teacher_fingerprint"] = fingerprint(recipe.teacher) if Path(recipe.teacher).is_dir() else recipe.teacher
-    targets = None
+    targets, head = None, None
     if (folder := cache_folder(recipe)) is not None:
         from distill.targets.reading import open_cache
 
         targets = open_cache(recipe, folder, material.encoded.rows, material.tokenizer, model.config.vocab_size)
+        head = getattr(targets, "head", None)
         facts["teacher_fingerprint"] = read_json(folder / "manifest.json")["teacher_fingerprint"]
-    return Parts(material, model, teacher, valid, facts, targets)
+    return Parts(material, model, teacher, valid, facts, targets, head)
 
 
 def cache_folder(recipe: TrainRecipe) -> Path | None:

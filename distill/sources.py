@@ -16,18 +16,18 @@ class Standing(StrEnum):
     REFUSED = "refused"
 
 
-SOURCES = ("local", "sampled", "top_k", "served", "words")
-"""A model here; a cache of draws; a cache of the k likeliest with the mass of the rest; a server that scores given
-text; an API that says what it thought of its own words."""
+SOURCES = ("local", "states", "sampled", "top_k", "served", "words")
+"""A model here; caches of its hidden states, of draws, and of the k likeliest with the mass of the rest; a server that
+scores given text; an API that says what it thought of its own words."""
 
 E, U, B, R = Standing.EXACT, Standing.UNBIASED, Standing.BIASED, Standing.REFUSED
 
 TABLE: dict[str, dict[str, Standing]] = {
-    "forward_kl": {"local": E, "sampled": U, "top_k": B, "served": B, "words": B},
-    "reverse_kl": {"local": E, "sampled": R, "top_k": B, "served": B, "words": R},
-    "jsd": {"local": E, "sampled": R, "top_k": B, "served": B, "words": B},
-    "skew_kl": {"local": E, "sampled": R, "top_k": B, "served": B, "words": B},
-    "mse": {"local": E, "sampled": R, "top_k": R, "served": R, "words": R},
+    "forward_kl": {"local": E, "states": E, "sampled": U, "top_k": B, "served": B, "words": B},
+    "reverse_kl": {"local": E, "states": E, "sampled": R, "top_k": B, "served": B, "words": R},
+    "jsd": {"local": E, "states": E, "sampled": R, "top_k": B, "served": B, "words": B},
+    "skew_kl": {"local": E, "states": E, "sampled": R, "top_k": B, "served": B, "words": B},
+    "mse": {"local": E, "states": E, "sampled": R, "top_k": R, "served": R, "words": R},
 }
 """Divergence -> source -> standing."""
 

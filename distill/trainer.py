@@ -63,8 +63,12 @@ def targets(labels: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Ten
     return where, shifted[where], given.reshape(-1)[where + 1]
 
 
-def kept_targets(inputs: dict[str, Any]) -> Teacher | None:
-    """What the batch brings of a teacher, a position per label, in their order; None where it brings none."""
+def kept_targets(inputs: dict[str, Any], head: Head | None = None) -> Teacher | None:
+    """What the batch brings of a teacher, a position per label, in their order; None where it brings none. Hidden
+    states are read by the teacher's `head`."""
+    if "target_states" in inputs:
+        assert head is not None, "hidden states come with the head that reads them"
+        return inputs["target_states"], head
     if "target_ids" not in inputs:
         return None
     return Sparse(*(inputs.get(f"target_{name}") for name in Sparse._fields))  # type: ignore[arg-type]  # ids and probs are there
@@ -145,12 +149,20 @@ class DistillTrainer(Ours, Trainer):
     """Trainer whose loss is alpha * CE + (1 - alpha) * T^2 * D(teacher || student) on completion tokens."""
 
     def __init__(
-        self, *args: Any, spec: LossSpec, teacher: Any = None, remembered: Remembered | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        spec: LossSpec,
+        teacher: Any = None,
+        head: Head | None = None,
+        remembered: Remembered | None = None,
+        **kwargs: Any,
     ) -> None:
-        """`teacher`: a model; None where batches bring targets, or where alpha is 1. `remembered`: where it finds what
-        the teacher made of rows that it has read; batches then name theirs."""
+        """`teacher`: a model; None where batches bring targets, or where alpha is 1. `head`: the teacher's, where
+        batches bring its hidden states. `remembered`: where it finds what the teacher made of rows that it has read;
+        batches then name theirs."""
         super().__init__(*args, **kwargs)
         self.spec, self.remembered = spec, remembered
+        self.head = head.to(self.args.device) if head is not None else None
         self.teacher = None
         if spec.alpha < 1 and teacher is not None:
             self.teacher = teacher.to(self.args.device).eval().requires_grad_(False)
@@ -161,7 +173,7 @@ class DistillTrainer(Ours, Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         where, labels, weights = targets(inputs["labels"], inputs.get("weights"))
-        teacher = kept_targets(inputs)
+        teacher = kept_targets(inputs, self.head)
         if self.teacher is not None:
             teacher = (self._taught(inputs, where), head_of(self.teacher))
         hidden = labelled(hidden_states(model, inputs, self.compiled), where)

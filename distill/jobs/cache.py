@@ -40,7 +40,9 @@ class CacheRecipe(Recipe):
     """A server that scores text, instead: top-k at temperature 1."""
     tokenizer: str | None = None
     """The teacher's tokenizer where it is not in its folder: always for a served one."""
-    mode: Literal["sampled", "top_k"] = "sampled"
+    mode: Literal["sampled", "top_k", "states"] = "sampled"
+    """Draws and likeliest ids are small. Hidden states are the whole teacher, for every loss and temperature, at the
+    teacher's width in numbers a token."""
     draws: int = Field(50, ge=1, le=255)
     """Draws per position (sampled): the more, the less noise. Lowered where the cache would be larger than allowed."""
     k: int = Field(50, ge=1)
@@ -166,6 +168,8 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
     else:
         from distill.contract import check_contract
         from distill.targets.local import LocalTeacher
+        from distill.targets.states import DTYPES, write_head
+        from distill.trainer import head_of
 
         assert recipe.teacher is not None
         model = _placed(load_model(recipe.teacher), recipe.bf16)
@@ -175,7 +179,12 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
         draws = known.get("draws", recipe.draws)
         if sampled and not (isinstance(draws, int) and 1 <= draws <= recipe.draws):
             raise DataError(f"the manifest is damaged: draws is {draws!r}", where=str(run.path), fix="delete it")
-        form = Form(valid, draws if sampled else 0, 0 if sampled else min(recipe.k, valid))
+        form = Form(valid, draws if sampled else 0, min(recipe.k, valid) if recipe.mode == "top_k" else 0)
+        if recipe.mode == "states":
+            head = head_of(model)
+            form = Form(valid, width=head.weight.shape[1], dtype="bfloat16" if recipe.bf16 else "float32")
+            facts |= {"width": form.width, "dtype": form.dtype, "softcap": head.softcap}
+            facts["head_fingerprint"] = write_head(run.path, head, DTYPES[form.dtype])
         teacher = LocalTeacher(
             model, tokenizer.pad_token_id, form, recipe.temperature, recipe.seed, recipe.batch_tokens
         )
@@ -226,9 +235,9 @@ def _announce(recipe: CacheRecipe, folder: Path, work: _Work, rows: Sequence[Any
     """Say what is to come. Raises DataError where the disk will not hold it."""
     positions = sum(row.learned for row in rows)
     size, seconds = positions * work.bytes, positions * work.seconds
-    kept = (
-        f"{work.facts['draws']} draws" if work.facts["draws"] else f"the {work.facts['k']} likeliest ids and the rest"
-    )
+    facts = work.facts
+    kept = f"{facts['draws']} draws" if facts["draws"] else f"the {facts['k']} likeliest ids and the rest"
+    kept = f"{facts['width']} hidden numbers" if "width" in facts else kept
     console.print(
         f"{len(rows):,} rows, {positions:,} learned tokens, {kept} each: about {_size(size)} "
         f"({work.bytes:.1f} bytes a token) and {seconds / 60:.1f} min",

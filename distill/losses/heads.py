@@ -15,6 +15,9 @@ class Head:
     bias: Tensor | None = None
     softcap: float | None = None
 
+    def to(self, device: torch.device) -> "Head":
+        return Head(self.weight.to(device), self.bias.to(device) if self.bias is not None else None, self.softcap)
+
 
 class Space:
     """Memory for one tile of logits after another: a fresh one each time costs a page fault for every 4 KiB."""

@@ -69,7 +69,7 @@ def measure(subject: Subject) -> tuple[Figures, float, int]:
     trained = [p for p in model.parameters() if p.requires_grad]
     values, gradients = [], []
     with undisturbed(model):
-        teacher = kept_targets(batch)
+        teacher = kept_targets(batch, trainer.head)
         if trainer.teacher is not None:
             with torch.no_grad():
                 teacher = (labelled(hidden_states(trainer.teacher, batch), where), head_of(trainer.teacher))

@@ -2,6 +2,7 @@
 
     sampled   entropy: N x float16 | uniques: N x uint8 | low bits of the ids | high bits of the ids, and the counts
     top-k     log-probabilities: N x k x float16 | of the rest: N x float16 | ids: bits(vocabulary) each
+    states    N x width, as the teacher made them
 
 Drawn ids come sorted, which is worth log2(n!) bits a position: of each the low bits are written as they are, and how
 far the high bits are from those of the id before in unary (Elias 1974, Fano 1971), two to three bits an id. Counts
@@ -23,11 +24,14 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Form:
-    """How the rows of a cache are written. `draws` for sampled ids, `k` for top-k; the other is 0."""
+    """How the rows of a cache are written: `draws` for sampled ids, `k` for top-k, `width` and `dtype` (torch's name)
+    for hidden states; what does not apply is 0."""
 
     valid: int
     draws: int = 0
     k: int = 0
+    width: int = 0
+    dtype: str = "float32"
 
     @property
     def id_bits(self) -> int:

@@ -13,6 +13,7 @@ from distill.data import Tokens
 from distill.losses import Head
 from distill.targets.codec import Form, encode_drawn, encode_top
 from distill.targets.drawing import Drawn, Top, draw, top
+from distill.targets.states import DTYPES
 from distill.trainer import head_of, hidden_states, labelled, targets
 
 
@@ -45,6 +46,9 @@ class LocalTeacher:
         batch = Batches(rows, self.pad_id)([{"members": [i]} for i in range(len(rows))])
         where, _, _ = targets(batch["labels"], None)
         hidden = labelled(hidden_states(self.model, {"input_ids": batch["input_ids"].to(device)}), where.to(device))
+        if self.form.width:
+            whole = hidden.to("cpu", DTYPES[self.form.dtype]).view(torch.uint8).numpy()
+            return [part.tobytes() for part in np.split(whole, np.cumsum([row.learned for row in rows])[:-1])]
         head = head_of(self.model)
         head = Head(head.weight.to(hidden.dtype), head.bias, head.softcap)
         ends = np.cumsum([row.learned for row in rows])[:-1]

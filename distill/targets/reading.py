@@ -20,6 +20,7 @@ from evalkit.runs import check_schema, read_json
 
 if TYPE_CHECKING:
     from distill.losses import Sparse
+    from distill.targets.states import KeptStates
 
 KIND = "cache"
 
@@ -32,8 +33,12 @@ class Facts(BaseModel):
     valid: int = Field(ge=1)
     draws: int = Field(ge=0, le=255)
     k: int = Field(ge=0)
+    width: int = Field(0, ge=0)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    softcap: float | None = None
+    head_fingerprint: str = ""
     temperature: float
-    source: Literal["sampled", "top_k", "served", "words"]
+    source: Literal["sampled", "top_k", "states", "served", "words"]
     prompting: dict[str, Any]
     recipe: dict[str, Any]
     data_fingerprint: str
@@ -48,11 +53,7 @@ class Kept:
 
     def __call__(self, rows: Sequence[Tokens]) -> "Sparse":
         """Raises DataError for a row that the cache does not hold, and for bytes that are no record."""
-        found = []
-        for row in rows:
-            if row.digest not in self.store:
-                raise DataError("a row is not in the cache", where=str(self.store.folder))
-            found.append(self.store.row(row.digest))
+        found = [self.store.row(row.digest) for row in rows]
         try:
             return self._drawn(found) if self.form.draws else self._top(found)
         except ValueError as error:
@@ -85,7 +86,9 @@ class Kept:
         return Sparse(ids, whole[:, :-1].contiguous(), whole[:, -1].contiguous())
 
 
-def open_cache(recipe: TrainRecipe, folder: Path, rows: Sequence[Tokens], tokenizer: Any, head_rows: int) -> Kept:
+def open_cache(
+    recipe: TrainRecipe, folder: Path, rows: Sequence[Tokens], tokenizer: Any, head_rows: int
+) -> "Kept | KeptStates":
     """The targets of a recipe's rows. Raises DataError naming all that does not match, ModelError for another
     tokenizer."""
     manifest = read_json(folder / "manifest.json")
@@ -106,7 +109,7 @@ def open_cache(recipe: TrainRecipe, folder: Path, rows: Sequence[Tokens], tokeni
     valid = aligned_vocabulary(tokenizer, load_tokenizer(str(folder / "tokenizer")), head_rows, facts.valid)
     if valid != facts.valid:
         raise DataError(f"says {facts.valid} ids, but its tokenizer has {valid}", where=str(folder))
-    form = Form(valid, facts.draws, facts.k)
+    form = Form(valid, facts.draws, facts.k, facts.width, facts.dtype)
     wrong = list(_mismatches(recipe, facts))
     store = Store(folder)
     missing = sum(row.digest not in store for row in rows)
@@ -118,12 +121,16 @@ def open_cache(recipe: TrainRecipe, folder: Path, rows: Sequence[Tokens], tokeni
             where=str(folder),
             fix=f"write another with `distill {'words' if facts.source == 'words' else 'cache'}`",
         )
+    if facts.source == "states":
+        from distill.targets.states import KeptStates, read_head
+
+        return KeptStates(store, form, read_head(folder, facts.head_fingerprint, facts.softcap))
     return Kept(store, form)
 
 
 def _mismatches(recipe: TrainRecipe, facts: Facts) -> Sequence[str]:
     wrong = []
-    if facts.temperature != recipe.loss.temperature:
+    if facts.source != "states" and facts.temperature != recipe.loss.temperature:
         wrong.append(f"temperature {facts.temperature:g}, but loss.temperature is {recipe.loss.temperature:g}")
     if facts.prompting != PROMPTING.model_dump(mode="json"):
         wrong.append("it was made with another prompting template")

@@ -126,7 +126,9 @@ class Store:
         return digest in self._places
 
     def row(self, digest: bytes) -> tuple[Bytes, int]:
-        """Its bytes and its number of positions."""
+        """Its bytes and its number of positions. Raises DataError for a row that is not here."""
+        if digest not in self:
+            raise DataError("a row is not in the cache", where=str(self.folder))
         number, offset, length, positions = self._places[digest]
         return self._data[number][offset : offset + length], positions
 

@@ -26,7 +26,8 @@ def test_the_loss_and_the_recipe_refuse_what_the_table_refuses(divergence: str, 
     hidden, head = torch.randn(3, 4, generator=g), Head(torch.randn(9, 4, generator=g))
     probs = torch.full((3, 2), 0.4)
     rest = None if source == "sampled" else torch.full((3,), 0.2)
-    teacher = (hidden, head) if source == "local" else Sparse(torch.tensor([[1, 2]] * 3), probs, rest, torch.ones(3))
+    sparse = Sparse(torch.tensor([[1, 2]] * 3), probs, rest, torch.ones(3))
+    teacher = (hidden, head) if source in ("local", "states") else sparse
 
     def loss() -> None:
         tiled_loss(

@@ -46,6 +46,14 @@ def sampled(toy_dataset: Path, teacher: Path, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@pytest.fixture(scope="module")
+def states(toy_dataset: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kept") / "states"
+    summary = cache(cache_recipe(toy_dataset, teacher, folder, mode="states"))
+    assert (summary["rows"], summary["draws"], summary["k"], summary["source"]) == (40, 0, 0, "states")
+    return folder
+
+
 def test_a_student_learns_from_a_cache(toy_dataset: Path, sampled: Path, tmp_path: Path):
     from distill.jobs.train import train
 
@@ -68,6 +76,51 @@ def test_many_draws_are_the_local_teacher(toy_dataset: Path, teacher: Path, tmp_
     other = train(student_recipe(toy_dataset, tmp_path / "kept", tmp_path / "local", training=training, **local))
     assert one["log"][0]["grad_norm"] == pytest.approx(other["log"][0]["grad_norm"], rel=0.02)
     assert one["log"][0]["divergence"] == pytest.approx(other["log"][0]["divergence"], abs=0.02)  # 42 tokens' noise
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd", "skew_kl", "mse"])
+@pytest.mark.parametrize("packing", [False, True])
+def test_states_are_the_local_teacher(
+    divergence: str, packing: bool, toy_dataset: Path, states: Path, teacher: Path, tmp_path: Path
+):
+    """One cache, any loss at any temperature: what is learned is what the teacher itself would have taught."""
+    from distill.jobs.train import train
+
+    more = {
+        "loss": {"divergence": divergence, "temperature": 1 + 2 * packing, "alpha": 0.2},
+        "training": FEW | {"max_steps": 8},
+        "data": {"folder": str(toy_dataset), "packing": packing},
+    }
+    one = train(student_recipe(toy_dataset, states, tmp_path / "cached", **more))
+    local = {"teacher": str(teacher), "cache": None}
+    other = train(student_recipe(toy_dataset, states, tmp_path / "local", **more, **local))
+    for key in ("loss", "divergence", "grad_norm"):
+        found, expected = ([entry[key] for entry in summary["log"]] for summary in (one, other))
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_states_of_a_half_precision_teacher(toy_dataset: Path, teacher: Path, tmp_path: Path):
+    from distill.jobs.train import train
+
+    summary = cache(cache_recipe(toy_dataset, teacher, tmp_path / "kept", mode="states", bf16=True))
+    assert summary["bytes_per_token"] < 2 * 16 + 10  # 16 numbers of two bytes, and a row's own 36
+    one = train(student_recipe(toy_dataset, tmp_path / "kept", tmp_path / "cached"))
+    local = {"teacher": str(teacher), "cache": None}
+    other = train(student_recipe(toy_dataset, tmp_path / "kept", tmp_path / "local", **local))
+    assert one["log"][0]["divergence"] == pytest.approx(other["log"][0]["divergence"], rel=0.05)
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "torn"])
+def test_a_head_that_is_not_what_was_written_is_refused(damage: str, toy_dataset: Path, states: Path, tmp_path: Path):
+    shutil.copytree(states, tmp_path / "kept")
+    head = tmp_path / "kept" / "head.safetensors"
+    whole = head.read_bytes()
+    if damage == "missing":
+        head.unlink()
+    else:
+        head.write_bytes(whole[:-1] if damage == "torn" else whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match="head"):
+        open_for(toy_dataset, tmp_path / "kept", tmp_path / "run")
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd", "skew_kl"])
