@@ -12,7 +12,7 @@ import pytest
 import torch
 from looking import by_name, toy_recipe, with_models
 
-from distill.preflight import Standing, disk, files, memory, terms
+from distill.preflight import Standing, disk, files, memory, pace, terms
 from distill.preflight.files import stored_parameters
 
 
@@ -112,6 +112,26 @@ def test_the_disk_estimate_is_what_a_run_writes(toy_dataset: Path, tmp_path: Pat
     train(made)
     used = sum(file.stat().st_size for file in (tmp_path / "run").rglob("*") if file.is_file())
     assert used / 1.1 <= needed <= 2.5 * used
+
+
+def test_what_a_teacher_makes_of_the_rows_is_counted(toy_dataset: Path, tmp_path: Path, teacher: Path):
+    """The file that a run of three epochs has while it lasts; no file where the recipe does not want it, nor where no row
+    comes twice."""
+    found = {}
+    for name, epochs, gib in (("three", 3, 2.0), ("unwanted", 3, 0.0), ("one", 1, 2.0)):
+        training = {"num_train_epochs": epochs, "per_device_train_batch_size": 4}
+        with ExitStack() as stack:
+            made = kd(toy_dataset, tmp_path / name, teacher, training=training, teacher_memory=gib)
+            subject = with_models(made, stack)
+            assert subject.parts is not None
+            found[name] = by_name(disk.check(subject))["room"].facts["parts"].get("teacher_memory")
+            assert subject.trainer.remembered is None  # what is thrown away keeps nothing
+            assert pace._spared(subject) == (pytest.approx(2 / 3 * 2 / 8, rel=0.01) if name == "three" else 0)
+            if name == "three":
+                rows, width = subject.material.encoded.rows, subject.parts.teacher.config.hidden_size
+                assert found[name] == 16 + sum(16 + 4 * width * row.learned for row in rows)
+    assert found["unwanted"] is None
+    assert found["one"] is None
 
 
 def test_weights_are_counted_without_loading_them(teacher: Path, monkeypatch: pytest.MonkeyPatch, toy_dataset: Path):
