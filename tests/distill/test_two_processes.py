@@ -55,9 +55,9 @@ def under_torchrun(folder: Path) -> None:
     """Train by the folder's recipe.json, in two processes."""
     program = "import sys; from distill.cli import app; app(['train', sys.argv[1]])"
     (folder / "program.py").write_text(program)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, "--master-port", str(free_port()), str(folder / "program.py"), str(folder / "recipe.json")],
+        [*launcher, str(folder / "program.py"), str(folder / "recipe.json")],
         env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
