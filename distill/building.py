@@ -43,6 +43,8 @@ def build(recipe: TrainRecipe, run: RunFolder, parts: Parts, stack: ExitStack) -
         trainer = _trainer(recipe, run, parts, args)
     except (ImportError, ValueError) as error:  # a library that is missing, arguments that contradict each other
         raise refused(error) from error
+    if getattr(trainer, "remembered", None) is not None:
+        stack.callback(trainer.remembered.close)
     _check(recipe, parts, trainer)
     checkpoint = last_trainer_checkpoint(run.path / "checkpoints")
     done = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
@@ -162,9 +164,14 @@ def _remembered(recipe: TrainRecipe, run: RunFolder, parts: Parts, epochs: float
             what = f"the teacher reads the rows in every epoch: to remember them would take {needed / 2**30:.1f} GiB"
             console.print(f"{what} (teacher_memory: {recipe.teacher_memory:g})", markup=False, soft_wrap=True)
         return None
-    learned = [row.learned for row in parts.material.encoded.rows]
-    belongs = digest([learned, *(parts.facts[f"{of}_fingerprint"] for of in ("data", "teacher"))])
-    return Remembered(run.path, learned, belongs)
+    rows = parts.material.encoded.rows
+    belongs = digest([parts.facts["teacher_fingerprint"], *(row.digest.hex() for row in rows)])
+    try:
+        return Remembered(run.path, [row.learned for row in rows], belongs)
+    except OSError as error:
+        what = f"cannot keep what the teacher makes of the rows ({error.strerror}): it reads them in every epoch"
+        console.print(what, markup=False, soft_wrap=True)
+        return None
 
 
 def _feed(recipe: TrainRecipe, parts: Parts, args: Any) -> dict[str, Any]:

@@ -68,10 +68,15 @@ def kept_targets(inputs: dict[str, Any], head: Head | None = None) -> Teacher | 
     states are read by the teacher's `head`."""
     if "target_states" in inputs:
         assert head is not None, "hidden states come with the head that reads them"
-        return inputs["target_states"], head
+        return _exact(inputs["target_states"]), head
     if "target_ids" not in inputs:
         return None
     return Sparse(*(inputs.get(f"target_{name}") for name in Sparse._fields))  # type: ignore[arg-type]  # ids and probs are there
+
+
+def _exact(states: Tensor) -> Tensor:
+    """A teacher's states so that the head's product comes out in fp32: on a GPU it does from half precision too."""
+    return states if states.is_cuda else states.float()
 
 
 def total_weight(batches: list[Any]) -> Tensor:
@@ -162,7 +167,7 @@ class DistillTrainer(Ours, Trainer):
         batches then name theirs."""
         super().__init__(*args, **kwargs)
         self.spec, self.remembered = spec, remembered
-        self.head = head.to(self.args.device) if head is not None else None
+        self.head = head.to(self.args.device, _exact(head.weight).dtype) if head is not None else None
         self.teacher = None
         if spec.alpha < 1 and teacher is not None:
             self.teacher = teacher.to(self.args.device).eval().requires_grad_(False)
@@ -194,7 +199,7 @@ class DistillTrainer(Ours, Trainer):
             with torch.no_grad():
                 states = labelled(hidden_states(self.teacher, inputs, self.compiled), where)
             known = self._keep(inputs, states)
-        return known.to(where.device)
+        return _exact(known.to(where.device))
 
     def _keep(self, inputs: dict[str, Any], states: Tensor) -> Tensor:
         """Remember states, and give back what is remembered. Where that cannot be written the run goes on without."""

@@ -168,7 +168,7 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
     else:
         from distill.contract import check_contract
         from distill.targets.local import LocalTeacher
-        from distill.targets.states import DTYPES, write_head
+        from distill.targets.states import write_head
         from distill.trainer import head_of
 
         assert recipe.teacher is not None
@@ -182,9 +182,8 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
         form = Form(valid, draws if sampled else 0, min(recipe.k, valid) if recipe.mode == "top_k" else 0)
         if recipe.mode == "states":
             head = head_of(model)
-            form = Form(valid, width=head.weight.shape[1], dtype="bfloat16" if recipe.bf16 else "float32")
-            facts |= {"width": form.width, "dtype": form.dtype, "softcap": head.softcap}
-            facts["head_fingerprint"] = write_head(run.path, head, DTYPES[form.dtype])
+            form = Form(valid, width=head.weight.shape[1])
+            facts |= {"width": form.width, "head_fingerprint": write_head(run.path, head)}
         teacher = LocalTeacher(
             model, tokenizer.pad_token_id, form, recipe.temperature, recipe.seed, recipe.batch_tokens
         )

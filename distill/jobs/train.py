@@ -31,7 +31,8 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
 
     A run that is refused before its first step leaves no folder behind.
     """
-    run = RunFolder(recipe.output, "train", recipe.model_dump(mode="json"), may_change=("preflight",)).open()
+    may_change = ("preflight", "teacher_memory")
+    run = RunFolder(recipe.output, "train", recipe.model_dump(mode="json"), may_change=may_change).open()
     if run.finished:
         return run.summary
     quiet(recipe)

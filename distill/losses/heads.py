@@ -15,8 +15,9 @@ class Head:
     bias: Tensor | None = None
     softcap: float | None = None
 
-    def to(self, device: torch.device) -> "Head":
-        return Head(self.weight.to(device), self.bias.to(device) if self.bias is not None else None, self.softcap)
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Head":
+        bias = self.bias.to(device, dtype) if self.bias is not None else None
+        return Head(self.weight.to(device, dtype), bias, self.softcap)
 
 
 class Space:

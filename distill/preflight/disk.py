@@ -43,7 +43,9 @@ def check(subject: Subject) -> Iterator[Finding]:
     remembered, allowed = remembered_bytes(recipe, subject.parts, subject.planned.epochs)
     if allowed:
         found["teacher_memory"] = remembered
-    needed, free = sum(found.values()), free_disk(Path(recipe.output))
+    begun = Path(recipe.output).glob("teacher-*.bin")  # of a run that was killed; it is among what is needed
+    held = sum(file.stat().st_blocks * 512 for file in begun)
+    needed, free = sum(found.values()), free_disk(Path(recipe.output)) + held
     said = ", ".join(f"{name} {readable(size)}" for name, size in found.items() if size)
     what = f"about {readable(needed)} of {readable(free)} free: {said}"
     facts = {"needed": needed, "free": free, "parts": found, "checkpoints": kept}

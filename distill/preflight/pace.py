@@ -14,8 +14,10 @@ from distill.building import Built, build, remembered_bytes
 from distill.preflight.findings import Finding, counted, ok, refused_by, warn
 from distill.preflight.machine import duration, multiplications_per_second, on_gpu
 from distill.preflight.subject import Subject
+from distill.preflight.vocabulary import table_parameters
 from distill.recipe import EvalPart, GuardPart, TrainRecipe
 from distill.scoring import VALIDATION, scorer
+from distill.trainer import head_of
 from evalkit.console import console
 from evalkit.errors import SandboxError, TrainingError
 from evalkit.prompting import PROMPTING
@@ -133,15 +135,22 @@ def seconds_per_batch(subject: Subject, trainer: Any) -> float:
 
 
 def _spared(subject: Subject) -> float:
-    """The share of what was measured that falls away because the teacher reads each row once: its 2 operations per
-    weight and token, beside the student's 6 (see `expected_step`), in all epochs but the first."""
+    """The share of what was measured that falls away because the teacher reads each row once: 2 operations per token
+    and weight of its body, in all epochs but the first. Its head's and the student's 6 go on (embeddings are looked up;
+    see `expected_step`)."""
     assert subject.parts is not None
     parts, epochs = subject.parts, subject.planned.epochs
     _, allowed = remembered_bytes(subject.recipe, parts, epochs)
     if not allowed:
         return 0.0
-    teacher = 2 * sum(p.numel() for p in parts.teacher.parameters())
-    return teacher / (teacher + 6 * sum(p.numel() for p in parts.model.parameters())) * (1 - 1 / epochs)
+    body, head = _work(parts.teacher)
+    return 2 * body / (2 * (body + head) + 6 * sum(_work(parts.model))) * (1 - 1 / epochs)
+
+
+def _work(model: Any) -> tuple[int, int]:
+    """Weights of the body that are multiplied for each token, and of the head."""
+    total = sum(p.numel() for p in model.parameters())
+    return total - table_parameters(model), head_of(model).weight.numel()
 
 
 def _starts(rows: int) -> range:

@@ -24,14 +24,13 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Form:
-    """How the rows of a cache are written: `draws` for sampled ids, `k` for top-k, `width` and `dtype` (torch's name)
-    for hidden states; what does not apply is 0."""
+    """How the rows of a cache are written: `draws` for sampled ids, `k` for top-k, `width` for hidden states; the
+    others are 0."""
 
     valid: int
     draws: int = 0
     k: int = 0
     width: int = 0
-    dtype: str = "float32"
 
     @property
     def id_bits(self) -> int:

@@ -13,7 +13,6 @@ from distill.data import Tokens
 from distill.losses import Head
 from distill.targets.codec import Form, encode_drawn, encode_top
 from distill.targets.drawing import Drawn, Top, draw, top
-from distill.targets.states import DTYPES
 from distill.trainer import head_of, hidden_states, labelled, targets
 
 
@@ -47,7 +46,7 @@ class LocalTeacher:
         where, _, _ = targets(batch["labels"], None)
         hidden = labelled(hidden_states(self.model, {"input_ids": batch["input_ids"].to(device)}), where.to(device))
         if self.form.width:
-            whole = hidden.to("cpu", DTYPES[self.form.dtype]).view(torch.uint8).numpy()
+            whole = hidden.to("cpu", head_of(self.model).weight.dtype).view(torch.uint8).numpy()
             return [part.tobytes() for part in np.split(whole, np.cumsum([row.learned for row in rows])[:-1])]
         head = head_of(self.model)
         head = Head(head.weight.to(hidden.dtype), head.bias, head.softcap)

@@ -33,9 +33,6 @@ class Facts(BaseModel):
     valid: int = Field(ge=1)
     draws: int = Field(ge=0, le=255)
     k: int = Field(ge=0)
-    width: int = Field(0, ge=0)
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    softcap: float | None = None
     head_fingerprint: str = ""
     temperature: float
     source: Literal["sampled", "top_k", "states", "served", "words"]
@@ -109,7 +106,7 @@ def open_cache(
     valid = aligned_vocabulary(tokenizer, load_tokenizer(str(folder / "tokenizer")), head_rows, facts.valid)
     if valid != facts.valid:
         raise DataError(f"says {facts.valid} ids, but its tokenizer has {valid}", where=str(folder))
-    form = Form(valid, facts.draws, facts.k, facts.width, facts.dtype)
+    form = Form(valid, facts.draws, facts.k)
     wrong = list(_mismatches(recipe, facts))
     store = Store(folder)
     missing = sum(row.digest not in store for row in rows)
@@ -124,7 +121,7 @@ def open_cache(
     if facts.source == "states":
         from distill.targets.states import KeptStates, read_head
 
-        return KeptStates(store, form, read_head(folder, facts.head_fingerprint, facts.softcap))
+        return KeptStates(store, read_head(folder, facts.head_fingerprint, valid))
     return Kept(store, form)
 
 
@@ -139,7 +136,7 @@ def _mismatches(recipe: TrainRecipe, facts: Facts) -> Sequence[str]:
         if facts.data_fingerprint != current:
             wrong.append(f"data fingerprint {facts.data_fingerprint}, but {recipe.data.folder} has {current}")
     teacher = facts.recipe.get("teacher")
-    if teacher and Path(teacher).is_dir() and fingerprint(teacher) != facts.teacher_fingerprint:
+    if isinstance(teacher, str) and Path(teacher).is_dir() and fingerprint(teacher) != facts.teacher_fingerprint:
         wrong.append(f"the teacher in {teacher} has changed since")
     if recipe.loss.alpha < 1:
         try:

@@ -3,8 +3,8 @@
 Kept are its final hidden states at the learned positions: the head makes all logits of them again, whatever the
 vocabulary, so that nothing is approximated. They differ from those of another epoch in rounding only (a row stands
 among others there). One file, a place per row: 16 bytes of checksum, then the states as they came. A place that was
-never written, or not to its end, fails its checksum and counts as unread; so a run that was killed finds again what it
-had, and goes on with the very same numbers. Several processes share the file.
+never written, or not to its end, fails its checksum and counts as unread; one that was written stays as it is. So a
+run that was killed finds again what it had, and goes on with the very same numbers. Several processes share the file.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
-HEAD, SUM = 16, 16
-"""Bytes before the first place (width and type of the states), and bytes of a checksum."""
+HEAD, SUM = 32, 16
+"""Bytes before the first place (width and type of the states, and their checksum), and bytes of a checksum."""
 
 
 def size(learned: Sequence[int], width: int, itemsize: int = 4) -> int:
@@ -35,17 +35,25 @@ class Remembered:
         self._before = np.cumsum([0, *learned])
         self._sound = bytearray(len(learned))
         """1 for rows that this process has written or checked."""
+        self._shape: tuple[int, torch.dtype] | None = None
         for other in folder.glob("teacher-*.bin"):
             if other != self.path:
                 other.unlink(missing_ok=True)
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        self._shape: tuple[int, torch.dtype] | None = None
-        width, kind = np.frombuffer(os.pread(self._file, HEAD, 0).ljust(HEAD, b"\0"), "<u8").tolist()
-        if width and kind < len(DTYPES):
+        self._file: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        head = os.pread(self._file, HEAD, 0)
+        if len(head) == HEAD and _checksum(head[:-SUM]) == head[-SUM:]:
+            width, kind = np.frombuffer(head[:-SUM], "<u8").tolist()
             self._shape = (width, DTYPES[kind])
 
     def read(self, rows: Sequence[int]) -> Tensor | None:
-        """States [N, H] of all learned positions of the rows, in order; None where one of them was not read yet."""
+        """States [N, H] of all learned positions of the rows, in order; None where one of them was not read yet, or
+        cannot be read."""
+        try:
+            return self._read(rows)
+        except OSError:
+            return None
+
+    def _read(self, rows: Sequence[int]) -> Tensor | None:
         if self._shape is None:
             return None
         width, dtype = self._shape
@@ -61,27 +69,34 @@ class Remembered:
     def keep(self, rows: Sequence[int], states: Tensor) -> None:
         """Write the states [N, H] of rows that are not there yet. Raises OSError where they cannot be written."""
         shape = (states.shape[1], states.dtype)
-        if self._shape is None:
-            self._write(np.array([shape[0], DTYPES.index(shape[1])], "<u8").tobytes(), 0)
-            self._shape = shape
-        assert shape == self._shape, "a teacher's states have one width and one type"
+        if self._shape != shape:  # nothing stands there yet, or what another precision made
+            head = np.array([shape[0], DTYPES.index(shape[1])], "<u8").tobytes()
+            self._write(head + _checksum(head), 0)
+            self._shape, self._sound = shape, bytearray(len(self._learned))
         data, start = _bytes(states.detach().cpu().contiguous()), 0
         for row in rows:
             end = start + self._length(row)
-            if not self._sound[row]:
+            if not self._sound[row] and not self._fill(row, memoryview(bytearray(end - start))):
                 part = data[start:end].tobytes()
                 self._write(_checksum(part) + part, self._place(row))
                 self._sound[row] = 1
             start = end
 
+    def close(self) -> None:
+        """Let go of the file; it stays."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
     def forget(self) -> None:
         """Remove the file."""
-        os.close(self._file)
+        self.close()
         self.path.unlink(missing_ok=True)
 
     def _fill(self, row: int, into: memoryview) -> bool:
         """Read one row's states into the memory given; whether they are there and whole."""
         place = self._place(row)
+        assert self._file is not None
         if os.preadv(self._file, [into], place + SUM) < len(into):
             return False
         if not self._sound[row]:
@@ -97,6 +112,7 @@ class Remembered:
         return HEAD + SUM * row + int(self._before[row]) * self._shape[0] * self._shape[1].itemsize
 
     def _write(self, data: bytes, place: int) -> None:
+        assert self._file is not None
         while data:
             done = os.pwrite(self._file, data, place)
             data, place = data[done:], place + done

@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from distill.data import Tokens, fingerprint
 from distill.losses import Head
-from distill.targets.codec import Form
 from distill.targets.store import Store
 from evalkit.errors import DataError
 from evalkit.runs import write_atomic
 
 HEAD = "head.safetensors"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class States(NamedTuple):
@@ -29,40 +27,45 @@ class States(NamedTuple):
     states: Tensor
 
 
-def write_head(folder: Path, head: Head, dtype: torch.dtype) -> str:
+def write_head(folder: Path, head: Head) -> str:
     """Keep a teacher's head; returns the file's fingerprint."""
     parts = {"weight": head.weight, "bias": head.bias}
-    kept = {name: part.detach().to("cpu", dtype).contiguous() for name, part in parts.items() if part is not None}
-    write_atomic(folder / HEAD, save(kept))
+    kept = {name: part.detach().cpu().contiguous() for name, part in parts.items() if part is not None}
+    about = {} if head.softcap is None else {"softcap": repr(float(head.softcap))}
+    write_atomic(folder / HEAD, save(kept, about))
     return fingerprint(folder / HEAD)
 
 
-def read_head(folder: Path, mark: str, softcap: float | None) -> Head:
-    """Raises DataError for a head that is missing or is not what was written."""
+def read_head(folder: Path, mark: str, valid: int) -> Head:
+    """Raises DataError for a head that is missing, is not what was written, or has fewer than `valid` ids."""
     file, fix = folder / HEAD, "delete this cache and run `distill cache` again"
     try:
         if fingerprint(file) != mark:
             raise DataError("the head is not what was written (its checksum differs)", where=str(file), fix=fix)
-        parts = load_file(file)
+        with safe_open(file, "pt") as stored:
+            parts = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # it is no dict
+            about = stored.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise DataError(f"cannot read the teacher's head: {error}", where=str(file), fix=fix) from error
-    return Head(parts["weight"], parts.get("bias"), softcap)
+    if parts["weight"].shape[0] < valid:
+        raise DataError(f"the head has {parts['weight'].shape[0]} ids, but {valid} are real", where=str(file), fix=fix)
+    return Head(parts["weight"], parts.get("bias"), float(about["softcap"]) if "softcap" in about else None)
 
 
 class KeptStates:
     """States by row: called with rows, gives those of all their learned positions, in order. `head` reads them."""
 
-    def __init__(self, store: Store, form: Form, head: Head) -> None:
-        self.store, self.form, self.head = store, form, head
+    def __init__(self, store: Store, head: Head) -> None:
+        self.store, self.head = store, head
 
     def __call__(self, rows: Sequence[Tokens]) -> States:
         """Raises DataError for a row that the cache does not hold, and for one of another length."""
-        dtype = DTYPES[self.form.dtype]
+        width, dtype = self.head.weight.shape[1], self.head.weight.dtype
         parts = []
         for row in rows:
             data, positions = self.store.row(row.digest)
-            if len(data) != positions * self.form.width * dtype.itemsize:
+            if len(data) != positions * width * dtype.itemsize:
                 raise DataError("a record is damaged: its length is wrong", where=str(self.store.folder))
             parts.append(data.tobytes())
         whole = torch.frombuffer(bytearray(b"".join(parts)), dtype=dtype)
-        return States(whole.view(-1, self.form.width))
+        return States(whole.view(-1, width))

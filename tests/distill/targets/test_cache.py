@@ -110,6 +110,42 @@ def test_states_of_a_half_precision_teacher(toy_dataset: Path, teacher: Path, tm
     assert one["log"][0]["divergence"] == pytest.approx(other["log"][0]["divergence"], rel=0.05)
 
 
+def test_a_half_precision_head_makes_its_logits_in_fp32():
+    """On a CPU a product of bf16 is rounded to bf16 again: the divergence of a model from itself would not be 0."""
+    import torch
+
+    from distill.losses import Head, LossSpec, tiled_loss
+    from distill.trainer import kept_targets
+
+    g = torch.Generator().manual_seed(0)
+    states, weight = torch.randn(50, 16, generator=g).bfloat16(), torch.randn(300, 16, generator=g).bfloat16()
+    head = Head(weight).to(torch.device("cpu"), torch.float32)
+    teacher = kept_targets({"target_states": states}, head)
+    spec, ones = LossSpec(300, alpha=0.0), torch.ones(50)
+    sums = tiled_loss(states.float(), Head(weight.float()), torch.zeros(50, dtype=torch.long), ones, spec, teacher)
+    assert abs(sums.divergence.item()) < 1e-6
+
+
+def test_a_head_comes_back_as_it_was(tmp_path: Path):
+    import torch
+
+    from distill.losses import Head
+    from distill.targets.states import read_head, write_head
+
+    head = Head(torch.randn(7, 3).bfloat16(), torch.randn(7).bfloat16(), 30.0)
+    mark = write_head(tmp_path, head)
+    found = read_head(tmp_path, mark, 7)
+    assert found.weight.equal(head.weight)
+    assert found.bias is not None
+    assert head.bias is not None
+    assert found.bias.equal(head.bias)
+    assert found.softcap == 30.0
+    mark = write_head(tmp_path, Head(head.weight))
+    assert read_head(tmp_path, mark, 5).softcap is None
+    with pytest.raises(DataError, match="7 ids, but 8"):
+        read_head(tmp_path, mark, 8)
+
+
 @pytest.mark.parametrize("damage", ["missing", "changed", "torn"])
 def test_a_head_that_is_not_what_was_written_is_refused(damage: str, toy_dataset: Path, states: Path, tmp_path: Path):
     shutil.copytree(states, tmp_path / "kept")

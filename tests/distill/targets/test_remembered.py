@@ -51,19 +51,54 @@ def test_a_row_is_kept_as_it_was_first_read(tmp_path: Path):
     assert found.equal(torch.cat([states([0]), states([1]) + 1]))
 
 
+def test_what_another_process_wrote_stays(tmp_path: Path):
+    """A batch of a row that is new and of one that is not: the second is as it was, after a kill too."""
+    Remembered(tmp_path, LEARNED, "a").keep([1], states([1]))
+    for _ in range(2):
+        again = Remembered(tmp_path, LEARNED, "a")
+        assert again.read([0, 1]) is None or _ == 1
+        again.keep([0, 1], states([0, 1]) + 1)
+        found = again.read([0, 1])
+        assert found is not None
+        assert found.equal(torch.cat([states([0]) + 1, states([1])]))
+
+
+def test_states_of_another_precision_begin_anew(tmp_path: Path):
+    Remembered(tmp_path, LEARNED, "a").keep([0, 1], states([0, 1]))
+    memory = Remembered(tmp_path, LEARNED, "a")
+    memory.keep([0], states([0], torch.bfloat16))
+    found = memory.read([0])
+    assert found is not None
+    assert found.equal(states([0], torch.bfloat16))
+    assert memory.read([1]) is None
+
+
+def test_a_disk_that_cannot_be_read_is_as_if_nothing_were_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    memory = Remembered(tmp_path, LEARNED, "a")
+    memory.keep([0], states([0]))
+
+    def broken(*_: Any) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", broken)
+    assert memory.read([0]) is None
+
+
 @given(st.data())
 def test_damage_is_never_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
     memory = Remembered(tmp_path_factory.mktemp("memory"), LEARNED, "a")
     memory.keep([0, 1, 2, 3], states([0, 1, 2, 3]))
     whole = memory.path.read_bytes()
-    place = data.draw(st.integers(HEAD, len(whole) - 1))
+    place = data.draw(st.integers(0, len(whole) - 1))
     if data.draw(st.booleans()):
         memory.path.write_bytes(whole[:place])
     else:
         memory.path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     for row in range(4):
-        found = Remembered(memory.path.parent, LEARNED, "a").read([row])
+        again = Remembered(memory.path.parent, LEARNED, "a")
+        found = again.read([row])
         assert found is None or found.equal(states([row]))
+        assert found is None or place >= HEAD
         start = HEAD + SUM * row + sum(LEARNED[:row]) * 8
         if start <= place < start + SUM + LEARNED[row] * 8:
             assert found is None
@@ -125,6 +160,53 @@ def test_the_teacher_reads_each_row_once(
     for name in product:
         torch.testing.assert_close(product[name], other[name], rtol=1e-3, atol=1e-5)
     assert not list((tmp_path / "once").glob("teacher-*"))
+
+
+def test_rows_that_are_others_are_read_anew(
+    toy_dataset: Path, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A run that is killed and goes on where rows have the same lengths and other prompts (another template)."""
+    import distill.data
+
+    found = set()
+    for letter in "xy":
+        plain = distill.data.encode
+
+        def encode(*args: Any, letter: str = letter, plain: Any = plain) -> Any:
+            row = plain(*args)
+            first = args[1](letter)["input_ids"][0]
+            return type(row)([first, *row.input_ids[1:]], row.labels, row.weights)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(distill.data, "encode", encode)
+            patch.setattr(Remembered, "forget", Remembered.close)
+            taught(toy_dataset, teacher, tmp_path / letter, monkeypatch)
+        found |= {path.name for path in (tmp_path / letter).glob("teacher-*.bin")}
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("how", ["a folder in its way", "no file"])
+def test_without_a_file_the_run_goes_on(
+    how: str,
+    toy_dataset: Path,
+    teacher: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    plain = os.open
+
+    def none(path: Any, *rest: Any) -> int:
+        if "teacher-" in str(path):
+            if how == "no file":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            Path(path).mkdir()
+        return plain(path, *rest)
+
+    monkeypatch.setattr(os, "open", none)
+    read, _, _ = taught(toy_dataset, teacher, tmp_path / "run", monkeypatch)
+    assert read == 120
+    assert "reads them in every epoch" in " ".join(capsys.readouterr().err.split())
 
 
 def test_without_room_the_run_goes_on(
