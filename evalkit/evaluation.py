@@ -15,7 +15,7 @@ from typing import Any
 
 from evalkit.console import Tick
 from evalkit.errors import SandboxError
-from evalkit.extract import defines, extract_program, fenced
+from evalkit.extract import defines, extract_program
 from evalkit.metrics import distinct_programs, mode_collapse_share, repetition_share, syntax_valid_share
 from evalkit.models import Generated, Model
 from evalkit.prompting import PROMPTING, Prompting
@@ -158,7 +158,7 @@ def chat_program(problem: Problem, text: str, prompting: Prompting) -> str:
     program = extract_program(text, problem.entry_point, problem.language)
     if defines(program, problem.entry_point, problem.language):
         return f"{problem.imports}\n\n{program}" if problem.imports else program
-    return prompting.program(problem, program.rstrip() if fenced(text).any else text)
+    return prompting.program(problem, program.rstrip() if "```" in text else text)
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:

@@ -4,48 +4,38 @@ but for its punctuation."""
 import ast
 import json
 import re
+import textwrap
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from evalkit.parsing import literal, parse
 from evalkit.records import Language
 
-_FENCE = re.compile(r"([ \t]*)(`{3,}(?=[^`]*$)|~{3,})(.*)")
+_FENCE = re.compile(r"[ \t]*(`{3,})(.*)")
 _DECODER = json.JSONDecoder()
 TRIES = 200
 """Opening braces that are tried in a text: prose full of braces must not cost quadratic time."""
 
 
-class Fenced(NamedTuple):
-    """The fenced blocks of a text. `opened`: what follows a fence that was never closed; None where all were."""
+def _fenced(text: str) -> tuple[list[str], str | None]:
+    """The blocks between fences, and what follows one that was never closed (None where all were).
 
-    closed: list[str]
-    opened: str | None
-
-    @property
-    def any(self) -> bool:
-        return bool(self.closed) or self.opened is not None
-
-
-def fenced(text: str) -> Fenced:
-    """Blocks between fences as CommonMark 0.31 (section 4.5) has them: three or more backticks or tildes, closed by at
-    least as many of the same alone on a line; the lines of a block lose the indentation of its fence (whatever its
-    depth: chat answers have them in lists)."""
+    A block ends at the first line of backticks alone, three at least; where more than three opened it, as many, if such
+    a line comes.
+    """
+    lines = text.split("\n")
+    fences = [(i, found) for i, line in enumerate(lines) if (found := _FENCE.fullmatch(line.rstrip("\r")))]
+    last = {len(found[1]): i for i, found in fences if not found[2].strip()}  # line that closes so many backticks
     closed: list[str] = []
-    block: list[str] | None = None
-    indent, fence = 0, ""
-    for line in text.split("\n"):
-        found = _FENCE.fullmatch(line.rstrip("\r"))
-        if block is None:
-            if found:
-                block, indent, fence = [], len(found.group(1)), found.group(2)
-        elif found and found.group(2).startswith(fence) and not found.group(3).strip():
-            closed.append("".join(block))
-            block = None
-        else:
-            spaces = len(line) - len(line.lstrip(" \t"))
-            block.append(line[min(indent, spaces) :] + "\n")
-    return Fenced(closed, None if block is None else "".join(block))
+    begun, ending = -1, 3
+    for i, found in fences:
+        ticks, more = len(found[1]), found[2].strip()
+        if begun < 0:
+            begun, ending = i + 1, ticks if any(n >= ticks and at > i for n, at in last.items()) else 3
+        elif ticks >= ending and not more:
+            closed.append("".join(line + "\n" for line in lines[begun:i]))
+            begun = -1
+    return closed, "\n".join(lines[begun:]) if 0 <= begun < len(lines) else None
 
 
 def extract_json(text: str) -> dict[str, Any] | None:
@@ -54,7 +44,7 @@ def extract_json(text: str) -> dict[str, Any] | None:
     None where there is none: an answer that was cut off inside its outermost object has none, even where a smaller
     object in it is complete.
     """
-    for block in fenced(text).closed:
+    for block in _fenced(text)[0]:
         if (found := _whole(block)) is not None:
             return found
     start, tries = text.find("{"), 0
@@ -77,7 +67,7 @@ _STRING_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
 def repair_json(text: str) -> dict[str, Any] | None:
     """An object that is nearly JSON: bare line breaks in its strings, commas before closing brackets, or written as a
     Python dict. None where anything else is wrong, and for whatever was cut off: what is missing is not made up."""
-    blocks = fenced(text).closed
+    blocks, _ = _fenced(text)
     start, end = text.find("{"), text.rfind("}")
     for block in (*blocks, text[start : end + 1] if 0 <= start < end else ""):
         block = block.strip()
@@ -111,15 +101,22 @@ def extract_program(text: str, entry_point: str, language: Language = Language.P
     """The program in a chat answer: the fenced block that defines the entry point, else the first, else the text.
 
     Of several blocks that define it the last counts (models correct themselves). A fence that was never closed
-    runs to the end of the text.
+    runs to the end of the text. A block that stands in a list is moved to the margin where it defines it only there.
     """
-    blocks, opened = fenced(text)
+    blocks, opened = _fenced(text)
     if not blocks and opened is not None:
         blocks = [opened]
-    defining = [block for block in blocks if defines(block, entry_point, language)]
+    found = (_standing(block, entry_point, language) for block in blocks)
+    defining = [block for block in found if block is not None]
     if defining:
         return defining[-1].rstrip() + "\n"
     return (blocks[0] if blocks else text).rstrip() + "\n"
+
+
+def _standing(block: str, name: str, language: Language) -> str | None:
+    """A block that defines the name, moved to the margin where it must be."""
+    moved = block if defines(block, name, language) else textwrap.dedent(block)
+    return moved if defines(moved, name, language) else None
 
 
 _DEFINES = {

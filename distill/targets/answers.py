@@ -90,13 +90,11 @@ class Answers:
     def _program(self, problem: Problem, answer: Answer) -> tuple[str, bool]:
         """The program of an answer, and whether its end was cut off."""
         from evalkit.evaluation import chat_program
-        from evalkit.extract import fenced
 
         full = answer.finish_reason != "length"
         if self.api.route == "chat":
-            blocks = fenced(answer.text)
-            cut = not full and (blocks.opened is not None or not blocks.closed)
-            return chat_program(problem, answer.text, PROMPTING), cut
+            fences = answer.text.count("```")
+            return chat_program(problem, answer.text, PROMPTING), not full and (fences == 0 or fences % 2 == 1)
         return PROMPTING.program(problem, answer.text), not full and not PROMPTING.truncate(answer.text)[1]
 
     def check_answered(self) -> None:

@@ -1,8 +1,10 @@
 """What a model said becomes an object or a program, or nothing."""
 
+import time
+
 import pytest
 
-from evalkit.extract import extract_json, extract_program, fenced, repair_json
+from evalkit.extract import extract_json, extract_program, repair_json
 
 
 @pytest.mark.parametrize(
@@ -49,26 +51,48 @@ def test_program_is_the_last_block_that_defines_the_entry_point():
 @pytest.mark.parametrize(
     "text",
     [
-        "~~~python\ndef f():\n    return 1\n~~~",
         "````\ndef f():\n    return 1\n````",
-        "```\r\ndef f():\n    return 1\n```\r\n",
+        "````python\ndef f():\n    return 1\n```",
+        "```\r\ndef f():\r\n    return 1\r\n```\r\n",
         "1. So:\n\n   ```python\n   def f():\n       return 1\n   ```\n\n2. Done.",
         "- So:\n\t```python\n\tdef f():\n\t    return 1\n\t```",
         "      ```python\n      def f():\n          return 1",
-        "```sh\npip install x\n```\n\n~~~\ndef f():\n    return 1\n~~~ \n```\nf()\n```",
+        "    ```python\ndef f():\n    return 1\n    ```",
+        "```python `f`\ndef f():\n    return 1\n```",
+        "Solution\n~~~~~~~~\n```python\ndef f():\n    return 1\n```",
+        "~~~ so ~~~\n```python\ndef f():\n    return 1\n```",
+        "Use ```f()``` so:\n```\ndef f():\n    return 1\n```",
     ],
 )
 def test_program_in_fences_of_every_kind(text: str):
-    assert extract_program(text, "f") == "def f():\n    return 1\n"
+    assert extract_program(text, "f").replace("\r", "") == "def f():\n    return 1\n"
 
 
-def test_a_fence_is_closed_by_its_like_alone():
-    inner = 'def f():\n    """Gives:\n    ~~~\n    1\n    ~~~\n    """\n    return 1\n'
-    assert extract_program(f"```python\n{inner}```", "f") == inner
+def test_what_looks_like_a_fence_inside_a_program_is_none():
+    bare = 'def f():\n    """Gives.\n\n    Notes\n    ~~~~~\n    one\n    ~~~~~\n    """\n    return 1\n'
+    assert extract_program(bare, "f") == bare
     inner = 'def f():\n    return """\n```\n1\n```\n"""\n'
     assert extract_program(f"````python\n{inner}````", "f") == inner
-    assert extract_program("Use ```f()``` so:\n```\ndef f(): pass\n```", "f") == "def f(): pass\n"
-    assert fenced("```\na\n```\n```\nb").opened == "b\n"
+
+
+def test_a_block_keeps_its_lines_and_where_it_stands():
+    spaces = "def f():\n    a = 1\n    \n    return a\n"
+    assert extract_program(f"```\n{spaces}```", "f") == spaces
+    body = "    a = 1\n    return a\n"  # it goes on from a prompt: its indentation is its own
+    assert extract_program(f"    ```python\n{body}    ```", "f") == body
+
+
+def test_hostile_fences_cost_no_more_than_reading_them():
+    start = time.monotonic()
+    texts = [
+        "```aaaaaaaaaa\n" * 50_000,
+        "".join("`" * n + "\n" for n in range(3, 1000)),
+        "   ```\n" + " " * 50_000 + "x",
+    ]
+    for text in texts:
+        extract_json(text)
+        extract_program(text, "f")
+    assert time.monotonic() - start < 10
 
 
 def test_program_without_fences_and_with_an_open_one():
