@@ -75,8 +75,9 @@ def kept_targets(inputs: dict[str, Any], head: Head | None = None) -> Teacher | 
 
 
 def _exact(states: Tensor) -> Tensor:
-    """A teacher's states so that the head's product comes out in fp32: on a GPU it does from half precision too."""
-    return states if states.is_cuda else states.float()
+    """A teacher's states so that the head's product comes out in fp32 at least: on a GPU it does so from half precision
+    too."""
+    return states if states.is_cuda or states.dtype.itemsize >= 4 else states.float()
 
 
 def total_weight(batches: list[Any]) -> Tensor:

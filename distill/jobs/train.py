@@ -54,8 +54,9 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
         started = time.monotonic()
         with _disk(run.path):
             trainer.train(resume_from_checkpoint=built.checkpoint)
-        if getattr(trainer, "remembered", None) is not None:
-            trainer.remembered.forget()
+        for file in run.path.glob("teacher-*.bin"):
+            if file.is_file():
+                file.unlink(missing_ok=True)
     seconds = time.monotonic() - started
     if not trainer.is_world_process_zero():
         return _summary(recipe, parts, trainer, built.history, trainer.state.global_step, seconds)

@@ -124,6 +124,10 @@ def test_a_half_precision_head_makes_its_logits_in_fp32():
     spec, ones = LossSpec(300, alpha=0.0), torch.ones(50)
     sums = tiled_loss(states.float(), Head(weight.float()), torch.zeros(50, dtype=torch.long), ones, spec, teacher)
     assert abs(sums.divergence.item()) < 1e-6
+    double = states.double()
+    found = kept_targets({"target_states": double}, head)
+    assert isinstance(found, tuple)
+    assert found[0] is double
 
 
 def test_a_head_comes_back_as_it_was(tmp_path: Path):

@@ -179,9 +179,16 @@ def test_rows_that_are_others_are_read_anew(
 
         with monkeypatch.context() as patch:
             patch.setattr(distill.data, "encode", encode)
-            patch.setattr(Remembered, "forget", Remembered.close)
+            opened = list[str]()
+            begin = Remembered.__init__
+
+            def noted(self: Remembered, *args: Any, begin: Any = begin, opened: list[str] = opened) -> None:
+                begin(self, *args)
+                opened.append(self.path.name)
+
+            patch.setattr(Remembered, "__init__", noted)
             taught(toy_dataset, teacher, tmp_path / letter, monkeypatch)
-        found |= {path.name for path in (tmp_path / letter).glob("teacher-*.bin")}
+        found |= set(opened)
     assert len(found) == 2
 
 
