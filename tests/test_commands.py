@@ -84,9 +84,11 @@ def test_the_listing_of_the_tree_is_current() -> None:
 
 
 def test_an_interrupt_says_how_to_go_on() -> None:
-    """Typer takes KeyboardInterrupt for itself; the line must come all the same."""
+    """Typer takes KeyboardInterrupt for itself; the line must come all the same. What runs in a shell's background
+    ignores interrupts, and so would its children: the program heeds them again."""
     program = (
-        "import time, typer\nfrom evalkit.console import run_cli\napp = typer.Typer()\n"
+        "import signal, time, typer\nfrom evalkit.console import run_cli\napp = typer.Typer()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "@app.command()\ndef go() -> None:\n    print('up', flush=True)\n    time.sleep(60)\nrun_cli(app)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
