@@ -179,11 +179,15 @@ class RunFolder:
             if manifest.get("recipe") != self.recipe:
                 self._write(manifest)
             return self
-        if self.path.is_dir() and any(not file.name.startswith(self.keeps) for file in self.path.iterdir()):
+        begun = (*self.keeps, f".{file.name}.")  # a manifest that another process writes, or was killed over
+        others = [other.name for other in self.path.iterdir()] if self.path.is_dir() else []
+        if file.name in others:  # it came just now
+            return self.open(**facts)
+        if any(not name.startswith(begun) for name in others):
             raise ConfigError(
                 "is not empty and holds no manifest.json", where=str(self.path), fix="choose another folder"
             )
-        self.fresh = not self.path.exists() or not any(self.path.iterdir())
+        self.fresh = not others
         self._write({**environment(), **facts})
         return self
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,17 @@ def test_other_schema_and_foreign_folders_are_refused(tmp_path: Path) -> None:
 def test_differing_keys() -> None:
     assert differing_keys({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": 0}) == ["b.c", "d"]
     assert differing_keys({"a": [1]}, {"a": [1]}) == []
+
+
+def test_a_run_that_was_killed_over_its_manifest_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".manifest.json.abcd1234").write_text("{")
+    assert RunFolder(tmp_path / "run", "train", {"a": 1}).open().manifest["recipe"] == {"a": 1}
+
+
+def test_processes_that_open_a_run_at_once_all_have_it(tmp_path: Path) -> None:
+    def opened(number: int) -> str:
+        return str(RunFolder(tmp_path / f"run-{number // 8}", "train", {"a": 1}).open().manifest["kind"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(opened, range(80))) == {"train"}
