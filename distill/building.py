@@ -16,7 +16,7 @@ from distill.losses import LossSpec
 from distill.preparation import Parts
 from distill.recipe import TrainRecipe
 from distill.scoring import VALIDATION, held_out_loss, scorer
-from distill.targets.remembered import Remembered, size
+from distill.targets.remembered import Remembered, not_kept, size
 from distill.trainer import DistillTrainer, head_of
 from evalkit.console import console, progress
 from evalkit.prompting import PROMPTING
@@ -169,8 +169,7 @@ def _remembered(recipe: TrainRecipe, run: RunFolder, parts: Parts, epochs: float
     try:
         return Remembered(run.path, [row.learned for row in rows], belongs)
     except OSError as error:
-        what = f"cannot keep what the teacher makes of the rows ({error.strerror}): it reads them in every epoch"
-        console.print(what, markup=False, soft_wrap=True)
+        not_kept(error)
         return None
 
 

@@ -15,8 +15,7 @@ from transformers import Trainer
 from distill.data import IGNORE
 from distill.losses import Head, LossSpec, LossSums, Sparse, Teacher, tiled_loss
 from distill.optimizer import muon
-from distill.targets.remembered import Remembered
-from evalkit.console import console
+from distill.targets.remembered import Remembered, not_kept
 
 
 def head_of(model: Any) -> Head:
@@ -209,11 +208,7 @@ class DistillTrainer(Ours, Trainer):
         try:
             self.remembered.keep(inputs["rows"], states)
         except OSError as error:
-            console.print(
-                f"cannot keep what the teacher makes of the rows ({error.strerror}): it reads them in every epoch",
-                markup=False,
-                soft_wrap=True,
-            )
+            not_kept(error)
             self.remembered.forget()
             self.remembered = None
             return states

@@ -41,6 +41,7 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
         from distill.jobs.cache import JOURNAL
         from distill.preflight import before_loading, before_training
         from distill.preparation import SERVED, prepare
+        from distill.targets.remembered import FILES
 
         with run.or_nothing(Exception, holds=lambda: paid(run.path / SERVED / JOURNAL)):
             before_loading(recipe, run.path)
@@ -54,7 +55,7 @@ def train(recipe: TrainRecipe) -> dict[str, Any]:
         started = time.monotonic()
         with _disk(run.path):
             trainer.train(resume_from_checkpoint=built.checkpoint)
-        for file in run.path.glob("teacher-*.bin"):
+        for file in run.path.glob(FILES):
             if file.is_file():
                 file.unlink(missing_ok=True)
     seconds = time.monotonic() - started

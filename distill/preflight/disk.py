@@ -10,6 +10,7 @@ from distill.preflight.machine import free_disk, readable
 from distill.preflight.memory import Sizes, optimizer_bytes, sizes_of
 from distill.preflight.subject import Subject
 from distill.recipe import TrainRecipe
+from distill.targets.remembered import FILES
 
 TOPIC = "disk"
 
@@ -43,7 +44,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     remembered, allowed = remembered_bytes(recipe, subject.parts, subject.planned.epochs)
     if allowed:
         found["teacher_memory"] = remembered
-    begun = Path(recipe.output).glob("teacher-*.bin")  # of a run that was killed; it is among what is needed
+    begun = Path(recipe.output).glob(FILES)  # of a run that was killed; it is among what is needed
     held = sum(file.stat().st_blocks * 512 for file in begun)
     needed, free = sum(found.values()), free_disk(Path(recipe.output)) + held
     said = ", ".join(f"{name} {readable(size)}" for name, size in found.items() if size)

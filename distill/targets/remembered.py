@@ -16,10 +16,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evalkit.console import console
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 HEAD, SUM = 32, 16
 """Bytes before the first place (width and type of the states, and their checksum), and bytes of a checksum."""
+
+
+FILES = "teacher-*.bin"
+"""What such files are called in a run's folder."""
+
+
+def not_kept(error: OSError) -> None:
+    """Say that a run goes on without."""
+    what = f"cannot keep what the teacher makes of the rows ({error.strerror}): it reads them in every epoch"
+    console.print(what, markup=False, soft_wrap=True)
 
 
 def size(learned: Sequence[int], width: int, itemsize: int = 4) -> int:
@@ -36,7 +48,7 @@ class Remembered:
         self._sound = bytearray(len(learned))
         """1 for rows that this process has written or checked."""
         self._shape: tuple[int, torch.dtype] | None = None
-        for other in folder.glob("teacher-*.bin"):
+        for other in folder.glob(FILES):
             if other != self.path:
                 other.unlink(missing_ok=True)
         self._file: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
