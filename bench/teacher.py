@@ -41,7 +41,7 @@ def server(*options: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(Path(__file__).with_name("teacher_server.py")), str(port), *options]
+    command = [sys.executable, str(Path(__file__).parent / "workers" / "teacher_server.py"), str(port), *options]
     process = subprocess.Popen(command)
     for _ in range(200):
         with socket.socket() as probe:

@@ -50,8 +50,11 @@ class Parts:
     facts: dict[str, Any]
     targets: "Callable[[Sequence[Tokens]], Sparse | States] | None" = None
     """What was kept of a teacher, for rows; None where the teacher is here or there is none."""
-    head: "Head | None" = None
-    """The teacher's head, where its hidden states were kept."""
+
+    @property
+    def head(self) -> "Head | None":
+        """The teacher's head, where its hidden states were kept."""
+        return getattr(self.targets, "head", None)
 
     @property
     def tokenizer(self) -> Any:
@@ -70,14 +73,13 @@ def prepare(recipe: TrainRecipe, kept: Path | None) -> Parts:
             material.tokenizer, load_tokenizer(recipe.teacher), model.config.vocab_size, teacher.config.vocab_size
         )
         facts["teacher_fingerprint"] = fingerprint(recipe.teacher) if Path(recipe.teacher).is_dir() else recipe.teacher
-    targets, head = None, None
+    targets = None
     if (folder := cache_folder(recipe)) is not None:
         from distill.targets.reading import open_cache
 
         targets = open_cache(recipe, folder, material.encoded.rows, material.tokenizer, model.config.vocab_size)
-        head = getattr(targets, "head", None)
         facts["teacher_fingerprint"] = read_json(folder / "manifest.json")["teacher_fingerprint"]
-    return Parts(material, model, teacher, valid, facts, targets, head)
+    return Parts(material, model, teacher, valid, facts, targets)
 
 
 def cache_folder(recipe: TrainRecipe) -> Path | None:

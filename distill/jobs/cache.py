@@ -132,12 +132,11 @@ def _fill(recipe: CacheRecipe, run: RunFolder) -> dict[str, Any]:
 
 
 def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
-    from distill.align import aligned_vocabulary, vocabulary_size
+    from distill.align import vocabulary_size
     from distill.checkpoint import save_folder
-    from distill.data import fingerprint
     from distill.preparation import encode_data
-    from distill.students import load_model, load_tokenizer
-    from distill.targets.codec import VERSION, Form
+    from distill.students import load_tokenizer
+    from distill.targets.codec import VERSION
     from evalkit.prompting import PROMPTING
 
     source = recipe.tokenizer or recipe.teacher
@@ -146,57 +145,74 @@ def _prepare(recipe: CacheRecipe, run: RunFolder) -> _Work:
     valid = vocabulary_size(tokenizer)
     encoded, print_of_data = encode_data(recipe.data, tokenizer)
     rows = list({row.digest: row for row in encoded.rows if row.learned}.values())
+    known = run.manifest
+    if recipe.served is not None:
+        teacher, mark = _served(recipe, tokenizer, valid, run.path)
+    else:
+        teacher, mark = _local(recipe, tokenizer, valid, rows, run)
+    form = teacher.form
     facts: dict[str, Any] = {
         "data_fingerprint": print_of_data,
         "prompting": PROMPTING.model_dump(mode="json"),
         "temperature": recipe.temperature,
         "codec": VERSION,
         "valid": valid,
+        "source": "served" if recipe.served is not None else recipe.mode,
+        "draws": form.draws,
+        "k": form.k,
+        "teacher_fingerprint": mark,
     }
-    known = run.manifest
-    if recipe.served is not None:
-        from distill.targets.served import ServedTeacher
-
-        k = min(recipe.served.k, recipe.k, valid)
-        teacher: Any = ServedTeacher.connect(recipe.served, tokenizer, Form(valid, 0, k), run.path / JOURNAL)
-        facts |= {
-            "source": "served",
-            "draws": 0,
-            "k": k,
-            "teacher_fingerprint": f"{recipe.served.base_url} {recipe.served.model}",
-        }
-    else:
-        from distill.contract import check_contract
-        from distill.targets.local import LocalTeacher
-        from distill.targets.states import write_head
-        from distill.trainer import head_of
-
-        assert recipe.teacher is not None
-        model = _placed(load_model(recipe.teacher), recipe.bf16)
-        aligned_vocabulary(tokenizer, load_tokenizer(recipe.teacher), model.config.vocab_size, model.config.vocab_size)
-        check_contract(model, rows, who="teacher", valid=valid, packed=False)
-        sampled = recipe.mode == "sampled"
-        draws = known.get("draws", recipe.draws)
-        if sampled and not (isinstance(draws, int) and 1 <= draws <= recipe.draws):
-            raise DataError(f"the manifest is damaged: draws is {draws!r}", where=str(run.path), fix="delete it")
-        form = Form(valid, draws if sampled else 0, min(recipe.k, valid) if recipe.mode == "top_k" else 0)
-        if recipe.mode == "states":
-            head = head_of(model)
-            form = Form(valid, width=head.weight.shape[1])
-            facts |= {"width": form.width, "head_fingerprint": write_head(run.path, head)}
-        teacher = LocalTeacher(
-            model, tokenizer.pad_token_id, form, recipe.temperature, recipe.seed, recipe.batch_tokens
-        )
-        mark = fingerprint(recipe.teacher) if Path(recipe.teacher).is_dir() else recipe.teacher
-        facts |= {"source": recipe.mode, "draws": form.draws, "k": form.k, "teacher_fingerprint": mark}
     for key in ("data_fingerprint", "teacher_fingerprint"):
         if key in known and known[key] != facts[key]:
             raise DataError(
                 f"the {key.split('_')[0]} has changed since this cache was begun", where=str(run.path), fix="delete it"
             )
+    if recipe.mode == "states":
+        from distill.targets.states import write_head
+        from distill.trainer import head_of
+
+        facts |= {"width": form.width, "head_fingerprint": write_head(run.path, head_of(teacher.model))}
     if not (run.path / "tokenizer").exists():
         save_folder(lambda folder: tokenizer.save_pretrained(folder), run.path / "tokenizer")
     return _preview(recipe, _Work(rows, teacher, facts, 0.0, 0.0), begun="draws" in known)
+
+
+def _served(recipe: CacheRecipe, tokenizer: Any, valid: int, folder: Path) -> tuple[Any, str]:
+    """A teacher behind a server, and what it is known by."""
+    from distill.targets.codec import Form
+    from distill.targets.served import ServedTeacher
+
+    assert recipe.served is not None
+    form = Form(valid, k=min(recipe.served.k, recipe.k, valid))
+    teacher = ServedTeacher.connect(recipe.served, tokenizer, form, folder / JOURNAL)
+    return teacher, f"{recipe.served.base_url} {recipe.served.model}"
+
+
+def _local(recipe: CacheRecipe, tokenizer: Any, valid: int, rows: Sequence[Any], run: RunFolder) -> tuple[Any, str]:
+    """A teacher on this machine, and what it is known by. A cache that was begun has the draws that it began with."""
+    from distill.align import aligned_vocabulary
+    from distill.contract import check_contract
+    from distill.data import fingerprint
+    from distill.students import load_model, load_tokenizer
+    from distill.targets.codec import Form
+    from distill.targets.local import LocalTeacher
+    from distill.trainer import head_of
+
+    assert recipe.teacher is not None
+    model = _placed(load_model(recipe.teacher), recipe.bf16)
+    aligned_vocabulary(tokenizer, load_tokenizer(recipe.teacher), model.config.vocab_size, model.config.vocab_size)
+    check_contract(model, rows, who="teacher", valid=valid, packed=False)
+    if recipe.mode == "sampled":
+        draws = run.manifest.get("draws", recipe.draws)
+        if not (isinstance(draws, int) and 1 <= draws <= recipe.draws):
+            raise DataError(f"the manifest is damaged: draws is {draws!r}", where=str(run.path), fix="delete it")
+        form = Form(valid, draws=draws)
+    elif recipe.mode == "top_k":
+        form = Form(valid, k=min(recipe.k, valid))
+    else:
+        form = Form(valid, width=head_of(model).weight.shape[1])
+    teacher = LocalTeacher(model, tokenizer.pad_token_id, form, recipe.temperature, recipe.seed, recipe.batch_tokens)
+    return teacher, fingerprint(recipe.teacher) if Path(recipe.teacher).is_dir() else recipe.teacher
 
 
 def _placed(model: Any, bf16: bool) -> Any:

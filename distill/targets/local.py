@@ -45,12 +45,11 @@ class LocalTeacher:
         batch = Batches(rows, self.pad_id)([{"members": [i]} for i in range(len(rows))])
         where, _, _ = targets(batch["labels"], None)
         hidden = labelled(hidden_states(self.model, {"input_ids": batch["input_ids"].to(device)}), where.to(device))
+        head, ends = head_of(self.model), np.cumsum([row.learned for row in rows])[:-1]
         if self.form.width:
-            whole = hidden.to("cpu", head_of(self.model).weight.dtype).view(torch.uint8).numpy()
-            return [part.tobytes() for part in np.split(whole, np.cumsum([row.learned for row in rows])[:-1])]
-        head = head_of(self.model)
+            whole = hidden.to("cpu", head.weight.dtype).view(torch.uint8).numpy()
+            return [part.tobytes() for part in np.split(whole, ends)]
         head = Head(head.weight.to(hidden.dtype), head.bias, head.softcap)
-        ends = np.cumsum([row.learned for row in rows])[:-1]
         if self.form.draws:
             offsets = np.concatenate([uniforms(row, self.seed) for row in rows])
             drawn = draw(hidden, head, self.form.valid, self.temperature, self.form.draws, offsets)

@@ -1,6 +1,6 @@
 """A loopback server for bench/teacher.py: answers after a latency, or with faults, as cheaply as uvicorn can.
 
-    python bench/teacher_server.py PORT [--latency 0.05] [--faults 0.3] [--storm 0]
+    python bench/workers/teacher_server.py PORT [--latency 0.05] [--faults 0.3] [--storm 0]
 
 Faults are a third each of 429 (Retry-After 0.05, at once), 503 (at once), and replies that come after the latency and
 are torn, empty or cut off by a closed connection. GET /stats tells what was counted.
