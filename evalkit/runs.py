@@ -181,7 +181,7 @@ class RunFolder:
             return self
         begun = (*self.keeps, f".{file.name}.")  # a manifest that another process writes, or was killed over
         others = [other.name for other in self.path.iterdir()] if self.path.is_dir() else []
-        if file.name in others:  # it came just now
+        if file.name in others and file.exists():  # it came just now
             return self.open(**facts)
         if any(not name.startswith(begun) for name in others):
             raise ConfigError(

@@ -102,3 +102,9 @@ def test_processes_that_open_a_run_at_once_all_have_it(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(opened, range(80))) == {"train"}
+
+
+def test_a_manifest_that_leads_nowhere_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").symlink_to(tmp_path / "gone")
+    with pytest.raises(ConfigError, match=r"holds no manifest\.json"):
+        RunFolder(tmp_path, "train", {"a": 1}).open()
